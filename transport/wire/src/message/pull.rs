@@ -1,0 +1,97 @@
+//! From a client to its agent: bring content to this host.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Kind, Message, Record, Request, TagQuery};
+
+/// Asks for a tag's content. [`Progress`] comes until [`Pulled`] ends the reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct Pull {
+    /// Which.
+    pub query: TagQuery,
+}
+
+impl Message for Pull {
+    const KIND: Kind = Kind::Pull;
+}
+
+impl Request for Pull {
+    type Reply = Pulled;
+}
+
+/// How far the pull is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct Progress {
+    /// Bytes verified.
+    pub done: u64,
+    /// Bytes in all.
+    pub size: u64,
+}
+
+impl Message for Progress {
+    const KIND: Kind = Kind::Progress;
+}
+
+/// The content is on this host, verified and whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct Pulled {
+    /// What it is.
+    pub record: Record,
+    /// Where its bytes came from.
+    pub sources: Sources,
+    /// Milliseconds from the request to the last verified byte.
+    pub elapsed_ms: u64,
+}
+
+impl Message for Pulled {
+    const KIND: Kind = Kind::Pulled;
+}
+
+/// Where a pull's bytes came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct Sources {
+    /// Bytes that origins sent.
+    pub origins: u64,
+    /// Bytes that other agents sent.
+    pub agents: u64,
+    /// Bytes that were on this host already.
+    pub held: u64,
+    /// Bytes that came twice.
+    pub duplicate: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    mod pull {
+        use super::*;
+
+        message_tests!(Pull, Pull { query: "k:latest".parse().unwrap() }, "3000000800000000000102b817016b00");
+    }
+
+    mod progress {
+        use super::*;
+
+        message_tests!(Progress, Progress { done: 10, size: 300 }, "3100000800000000000102b8170aac02");
+    }
+
+    mod pulled {
+        use super::*;
+
+        message_tests!(
+            Pulled,
+            Pulled {
+                record: sample_record(),
+                sources: Sources { origins: 1, agents: 2, held: 3, duplicate: 4 },
+                elapsed_ms: 5
+            },
+            "3200007e00000000000102b8171068312d2f642de4baa4e698932e747874026831022f640ae4baa4e698932e74787401370701010101010101010101010101010101010101010101010101010101010101010202020202020202020202020202020202020202020202020202020202020202f0a2040402683180d095ffbc3105000102030405"
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! From a proxy to an origin: a push is over.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, Kind, Message, Request};
+
+/// Ends the pin that the push's offer began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct Release {
+    /// The push.
+    pub push: u64,
+    /// The content.
+    pub digest: Digest,
+}
+
+impl Message for Release {
+    const KIND: Kind = Kind::Release;
+}
+
+impl Request for Release {
+    type Reply = Released;
+}
+
+/// The pin has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct Released {}
+
+impl Message for Released {
+    const KIND: Kind = Kind::Released;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    mod release {
+        use super::*;
+
+        message_tests!(
+            Release,
+            Release { push: 5, digest: Digest::from_bytes([1; 32]) },
+            "1a00002600000000000102b817050101010101010101010101010101010101010101010101010101010101010101"
+        );
+    }
+
+    mod released {
+        use super::*;
+
+        message_tests!(Released, Released {}, "1b00000500000000000102b817");
+    }
+}
