@@ -1,0 +1,21 @@
+//! The seams to the machine: clock, randomness, disk, executors and sockets.
+//!
+//! A node is handed an [`Env`] and asks it for the time, for random numbers, for the [`Disk`] and for somewhere to run.
+//! [`Env::system`] answers with the machine's own; [`Env::simulated`] answers with tokio's paused clock, a seeded
+//! generator and a [`SimDisk`] that loses what was not synced. Code above this crate cannot tell the two apart, which is
+//! why no other node crate names std's clocks, threads, files or sockets.
+//!
+//! Networks are not part of it: a simulated node is given another socket by whoever builds it. Only [`bind_udp`] lives
+//! here.
+
+pub mod disk;
+mod env;
+mod sim_disk;
+mod socket;
+mod system_disk;
+
+pub use disk::{Disk, DiskFile, EntryKind, Metadata, Mode};
+pub use env::Env;
+pub use sim_disk::{Fault, SimDisk, SyncCounts};
+pub use socket::{BoundUdp, bind_udp};
+pub use system_disk::SystemDisk;

@@ -1,0 +1,514 @@
+//! A disk in memory that loses what was not synced.
+//!
+//! [`SimDisk::crash`] takes POSIX at its word: a file falls back to the bytes of its last sync, a folder to the names of
+//! its last sync, and a name that is durable may point at a file whose bytes are not. [`SimDisk::crash_partly`] is the
+//! kinder and more confusing power failure, in which some of the unsynced changes made it. [`Fault`] stops the disk in
+//! the middle of things, or makes it lie.
+
+mod node;
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use self::node::{File, Folder, Node};
+use crate::disk::{DirEntry, Disk, DiskFile, EntryKind, Metadata, Mode};
+
+/// A simulated disk. Clones share it, also across a [`Self::crash`].
+#[derive(Clone)]
+pub struct SimDisk(Arc<Mutex<State>>);
+
+struct State {
+    root: Arc<Mutex<Folder>>,
+    capacity: u64,
+    used: u64,
+    /// Goes up with every crash; handles of an earlier life are dead.
+    life: u64,
+    power: Power,
+    fault: Option<Fault>,
+    changes: u64,
+    syncs: SyncCounts,
+}
+
+#[derive(PartialEq, Eq)]
+enum Power {
+    On,
+    Out,
+}
+
+/// What goes wrong next. Counting starts when the fault is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// After this many changes (syncs count) the power fails: a write is done by half, and nothing works until
+    /// [`SimDisk::crash`].
+    PowerLoss {
+        /// Changes that still succeed.
+        after: u64,
+    },
+    /// One sync claims to be done and does nothing.
+    SkipSync {
+        /// How many syncs come before it.
+        nth: u64,
+    },
+    /// One sync fails; its file's unsynced bytes can never be made durable again, although later syncs claim so.
+    FailSync {
+        /// How many syncs come before it.
+        nth: u64,
+    },
+}
+
+/// How often was synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SyncCounts {
+    /// Syncs of files.
+    pub files: u64,
+    /// Syncs of folders.
+    pub folders: u64,
+}
+
+impl SyncCounts {
+    /// Both together.
+    pub const fn total(self) -> u64 {
+        self.files + self.folders
+    }
+}
+
+impl SimDisk {
+    /// Bytes on a disk of [`Self::new`]: more than any simulation writes.
+    pub const AMPLE: u64 = 1 << 50;
+
+    /// An empty disk with ample room.
+    pub fn new() -> Self {
+        Self::with_capacity(Self::AMPLE)
+    }
+
+    /// An empty disk that holds this many bytes of files.
+    pub fn with_capacity(bytes: u64) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            root: Arc::default(),
+            capacity: bytes,
+            used: 0,
+            life: 0,
+            power: Power::On,
+            fault: None,
+            changes: 0,
+            syncs: SyncCounts::default(),
+        })))
+    }
+
+    /// Makes the disk larger or smaller; what is written stays.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.state().capacity = bytes;
+    }
+
+    /// Sets what goes wrong next, or nothing.
+    pub fn set_fault(&self, fault: Option<Fault>) {
+        self.state().fault = fault;
+    }
+
+    /// Changes made so far, syncs included: the range for [`Fault::PowerLoss`].
+    pub fn changes(&self) -> u64 {
+        self.state().changes
+    }
+
+    /// Syncs made so far.
+    pub fn sync_counts(&self) -> SyncCounts {
+        self.state().syncs
+    }
+
+    /// Bytes of files on the disk.
+    pub fn used_bytes(&self) -> u64 {
+        self.state().used
+    }
+
+    /// Cuts the power and restores it: everything that was not synced is gone, handles are dead, the fault is over.
+    pub fn crash(&self) {
+        self.state().crash(&mut |_| 0);
+    }
+
+    /// As [`Self::crash`], but of each file's and folder's unsynced changes `seed` lets an early part survive.
+    pub fn crash_partly(&self, seed: u64) {
+        let mut rng = StdRng::seed_from_u64(seed);
+        self.state().crash(&mut |unsynced| rng.random_range(0..=unsynced));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.0)
+    }
+}
+
+impl Default for SimDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl State {
+    fn crash(&mut self, survivors: &mut dyn FnMut(usize) -> usize) {
+        lock(&self.root).crash(survivors);
+        self.life += 1;
+        self.power = Power::On;
+        self.fault = None;
+        self.recount();
+    }
+
+    fn recount(&mut self) {
+        self.used = lock(&self.root).bytes();
+    }
+
+    fn check_power(&self) -> io::Result<()> {
+        match self.power {
+            Power::On => Ok(()),
+            Power::Out => Err(io::Error::other("the simulated power is out")),
+        }
+    }
+
+    /// Counts a change. An error is the power failing right now.
+    fn change(&mut self) -> io::Result<()> {
+        self.check_power()?;
+        if let Some(Fault::PowerLoss { after }) = &mut self.fault {
+            match after.checked_sub(1) {
+                Some(rest) => *after = rest,
+                None => self.power = Power::Out,
+            }
+        }
+        self.check_power()?;
+        self.changes += 1;
+        Ok(())
+    }
+
+    /// What comes of a sync.
+    fn sync(&mut self) -> io::Result<Sync> {
+        self.change()?;
+        let (nth, outcome) = match &mut self.fault {
+            Some(Fault::SkipSync { nth }) => (nth, Sync::Skipped),
+            Some(Fault::FailSync { nth }) => (nth, Sync::Failed),
+            Some(Fault::PowerLoss { .. }) | None => return Ok(Sync::Done),
+        };
+        if let Some(rest) = nth.checked_sub(1) {
+            *nth = rest;
+            return Ok(Sync::Done);
+        }
+        self.fault = None;
+        Ok(outcome)
+    }
+
+    /// Sees that there is room for a file to grow from `old` to `new` bytes, and takes it.
+    fn resize(&mut self, old: u64, new: u64) -> io::Result<()> {
+        let used = self.used - old.min(self.used) + new;
+        if new > old && used > self.capacity {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.used = used;
+        Ok(())
+    }
+
+    fn folder(&self, path: &Path) -> io::Result<Arc<Mutex<Folder>>> {
+        match self.find(path)? {
+            Node::Folder(folder) => Ok(folder),
+            Node::File(_) => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    fn find(&self, path: &Path) -> io::Result<Node> {
+        let mut node = Node::Folder(Arc::clone(&self.root));
+        for name in names(path)? {
+            let Node::Folder(folder) = node else { return Err(io::ErrorKind::NotADirectory.into()) };
+            node = lock(&folder).find(name).ok_or(io::ErrorKind::NotFound)?;
+        }
+        Ok(node)
+    }
+
+    /// The folder that holds the path's last name, and that name.
+    fn place(&self, path: &Path) -> io::Result<(Arc<Mutex<Folder>>, OsString)> {
+        let mut names = names(path)?;
+        let name = names.pop().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        Ok((self.folder(&names.iter().collect::<PathBuf>())?, name))
+    }
+}
+
+/// What a sync does.
+enum Sync {
+    Done,
+    Skipped,
+    Failed,
+}
+
+/// The names on the way from the root; a path that climbs is refused.
+fn names(path: &Path) -> io::Result<Vec<&OsStr>> {
+    let names = path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(Ok(name)),
+        Component::RootDir | Component::CurDir => None,
+        Component::ParentDir | Component::Prefix(_) => Some(Err(io::ErrorKind::InvalidInput.into())),
+    });
+    names.collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SimDisk {
+    fn handle(&self, file: Arc<Mutex<File>>, life: u64) -> Arc<dyn DiskFile> {
+        Arc::new(SimFile { disk: self.clone(), file, life })
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let state = self.state();
+        state.check_power()?;
+        match state.find(path)? {
+            Node::File(file) => Ok(self.handle(file, state.life)),
+            Node::Folder(_) => Err(io::ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path)
+    }
+
+    fn create_new(&self, path: &Path, _mode: Mode) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = self.state();
+        state.change()?;
+        let (folder, name) = state.place(path)?;
+        let mut folder = lock(&folder);
+        if folder.find(&name).is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let file = Arc::default();
+        folder.put(name, Node::File(Arc::clone(&file)));
+        Ok(self.handle(file, state.life))
+    }
+
+    fn read(&self, path: &Path, max: u64) -> io::Result<Vec<u8>> {
+        let state = self.state();
+        state.check_power()?;
+        let Node::File(file) = state.find(path)? else { return Err(io::ErrorKind::IsADirectory.into()) };
+        let file = lock(&file);
+        if file.bytes().len() as u64 > max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(file.bytes().to_vec())
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.change()?;
+        let mut at = Arc::clone(&state.root);
+        for name in names(path)? {
+            let found = lock(&at).find(name);
+            let next = match found {
+                Some(Node::Folder(folder)) => folder,
+                Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
+                None => {
+                    let folder = Arc::default();
+                    lock(&at).put(name.to_owned(), Node::Folder(Arc::clone(&folder)));
+                    folder
+                }
+            };
+            at = next;
+        }
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.change()?;
+        let (source, old) = state.place(from)?;
+        let (target, new) = state.place(to)?;
+        let node = lock(&source).find(&old).ok_or(io::ErrorKind::NotFound)?;
+        let replaced = lock(&target).find(&new);
+        match (&node, &replaced) {
+            (Node::File(file), Some(Node::File(same))) if Arc::ptr_eq(file, same) => return Ok(()),
+            (Node::File(_), Some(Node::Folder(_))) => return Err(io::ErrorKind::IsADirectory.into()),
+            (Node::Folder(_), Some(Node::File(_))) => return Err(io::ErrorKind::NotADirectory.into()),
+            (Node::Folder(_), Some(Node::Folder(folder))) if !lock(folder).is_empty() => {
+                return Err(io::ErrorKind::DirectoryNotEmpty.into());
+            }
+            _ => {}
+        }
+        if Arc::ptr_eq(&source, &target) {
+            lock(&source).rename(old, new, node);
+        } else {
+            lock(&source).give_away(old);
+            lock(&target).put(new, node);
+        }
+        if replaced.is_some() {
+            state.recount();
+        }
+        Ok(())
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.change()?;
+        let (folder, name) = state.place(path)?;
+        let found = lock(&folder).find(&name);
+        match found.ok_or(io::ErrorKind::NotFound)? {
+            Node::File(_) => lock(&folder).remove(name),
+            Node::Folder(_) => return Err(io::ErrorKind::IsADirectory.into()),
+        }
+        state.recount();
+        Ok(())
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.change()?;
+        let (folder, name) = state.place(path)?;
+        let found = lock(&folder).find(&name);
+        match found.ok_or(io::ErrorKind::NotFound)? {
+            Node::Folder(_) => lock(&folder).remove(name),
+            Node::File(_) => return Err(io::ErrorKind::NotADirectory.into()),
+        }
+        state.recount();
+        Ok(())
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        let state = self.state();
+        state.check_power()?;
+        match state.find(path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        let state = self.state();
+        state.check_power()?;
+        let folder = state.folder(path)?;
+        let entries = lock(&folder).list();
+        Ok(entries)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let folder = state.folder(path)?;
+        let outcome = state.sync()?;
+        state.syncs.folders += 1;
+        match outcome {
+            Sync::Done => lock(&folder).sync(),
+            Sync::Skipped => {}
+            Sync::Failed => return Err(sync_failed()),
+        }
+        Ok(())
+    }
+
+    fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
+        let state = self.state();
+        state.check_power()?;
+        Ok(state.capacity.saturating_sub(state.used))
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        let state = self.state();
+        state.check_power()?;
+        Ok(match state.find(path)? {
+            Node::File(file) => Metadata { kind: EntryKind::File, len: lock(&file).bytes().len() as u64 },
+            Node::Folder(_) => Metadata { kind: EntryKind::Directory, len: 0 },
+        })
+    }
+}
+
+fn sync_failed() -> io::Error {
+    io::Error::other("the simulated sync failed")
+}
+
+struct SimFile {
+    disk: SimDisk,
+    file: Arc<Mutex<File>>,
+    life: u64,
+}
+
+impl SimFile {
+    /// The disk's state, if this handle was opened since the last crash.
+    fn state(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.disk.state();
+        if state.life == self.life {
+            Ok(state)
+        } else {
+            Err(io::Error::other("the file was opened before the crash"))
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.state()?;
+        let outcome = state.sync()?;
+        state.syncs.files += 1;
+        let mut file = lock(&self.file);
+        match outcome {
+            Sync::Done => file.sync(),
+            Sync::Skipped => {}
+            Sync::Failed => {
+                file.fail_syncs();
+                return Err(sync_failed());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl DiskFile for SimFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let state = self.state()?;
+        state.check_power()?;
+        let file = lock(&self.file);
+        let end = file.bytes().len();
+        let start = usize::try_from(offset).map_or(end, |start| start.min(end));
+        let read = buffer.len().min(end - start);
+        buffer[..read].copy_from_slice(&file.bytes()[start..start + read]);
+        Ok(read)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut state = self.state()?;
+        state.check_power()?;
+        let mut file = lock(&self.file);
+        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        if let Err(failing) = state.change() {
+            file.write(start, &bytes[..bytes.len() / 2]);
+            return Err(failing);
+        }
+        let old = file.bytes().len();
+        let end = start.checked_add(bytes.len()).ok_or(io::ErrorKind::FileTooLarge)?;
+        state.resize(old as u64, old.max(end) as u64)?;
+        file.write(start, bytes);
+        Ok(())
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        if self.len()? < len { self.set_len(len) } else { Ok(()) }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.state()?;
+        state.change()?;
+        let mut file = lock(&self.file);
+        let new = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        state.resize(file.bytes().len() as u64, len)?;
+        file.set_len(new);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.sync()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        let state = self.state()?;
+        state.check_power()?;
+        let len = lock(&self.file).bytes().len();
+        Ok(len as u64)
+    }
+}
