@@ -1,0 +1,376 @@
+//! What a settings file may say, and what is said about one that is wrong.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rdcq_config::{
+    AgentConfig, BuildIndexConfig, ClientConfig, Config, ConfigError, HerdAddresses, IdentityFiles, Invalid,
+    Limits, OriginConfig, ProxyConfig, TrackerConfig, defaults,
+};
+use rdcq_wire::Role;
+
+const IDENTITY: &str = "[identity]\nca = 'ca.pem'\ncert = 'node.pem'\nkey = 'node.key'\n";
+
+fn parse(sections: &str) -> Result<Config, ConfigError> {
+    Config::parse(&format!("{IDENTITY}{sections}"), "rdcq.toml")
+}
+
+/// The message for a file that begins with [`IDENTITY`], which takes the first four lines.
+fn refusal(sections: &str) -> String {
+    parse(sections).unwrap_err().to_string()
+}
+
+/// What validation says of a file that is well formed.
+fn invalid(sections: &str) -> Invalid {
+    match parse(sections).unwrap().validate() {
+        Err(ConfigError::Invalid(invalid)) => invalid,
+        other => panic!("{sections}: {other:?}"),
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// Settings with every key in them.
+fn full() -> Config {
+    Config {
+        data_dir: "/data".into(),
+        identity: IdentityFiles {
+            ca: "ca.pem".into(),
+            cert: "node.pem".into(),
+            key: "/keys/node.key".into(),
+        },
+        herd: HerdAddresses {
+            proxies: vec![local(1)],
+            origins: vec![local(2), "[::1]:2".parse().unwrap()],
+            build_indexes: vec![local(3)],
+            trackers: vec![local(4)],
+        },
+        proxy: Some(ProxyConfig { listen: local(1) }),
+        origin: Some(OriginConfig {
+            listen: local(2),
+            push_lease: Duration::from_millis(1500),
+            sweep: Duration::from_secs(7200),
+        }),
+        build_index: Some(BuildIndexConfig { listen: local(3) }),
+        tracker: Some(TrackerConfig { listen: local(4), peer_ttl: Duration::from_secs(90) }),
+        agent: Some(AgentConfig { listen: local(5), sweep: Duration::from_secs(1) }),
+        client: Some(ClientConfig { agent: local(5) }),
+        limits: Limits { max_connections: 7, drain: Duration::ZERO },
+    }
+}
+
+#[test]
+fn settings_written_read_back_the_same() {
+    let text = full().to_toml().unwrap();
+    assert_eq!(Config::parse(&text, "up.toml").unwrap(), full(), "{text}");
+    full().validate().unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_not_text_is_not_written() {
+    use std::os::unix::ffi::OsStringExt;
+    let data_dir = std::ffi::OsString::from_vec(vec![b'/', 0xff]).into();
+    let error = Config { data_dir, ..full() }.to_toml().unwrap_err();
+    assert!(matches!(error, ConfigError::Unwritable(_)), "{error}");
+}
+
+#[test]
+fn what_is_left_out_takes_its_default() {
+    let config = parse(
+        "[origin]\nlisten = '0.0.0.0:7402'\n[tracker]\nlisten = '[::]:7404'\n[agent]\nlisten = '0.0.0.0:0'\n[client]\n",
+    );
+    let config = config.unwrap();
+    assert_eq!(config.data_dir, Path::new(defaults::DATA_DIR));
+    assert_eq!(config.herd, HerdAddresses::default());
+    let origin = config.origin.unwrap();
+    assert_eq!((origin.push_lease, origin.sweep), (defaults::PUSH_LEASE, defaults::SWEEP));
+    assert_eq!(config.tracker.unwrap().peer_ttl, defaults::PEER_TTL);
+    assert_eq!(config.agent.unwrap().sweep, defaults::SWEEP);
+    assert_eq!(config.client.unwrap().agent, defaults::AGENT);
+    assert_eq!(config.limits, Limits { max_connections: defaults::MAX_CONNECTIONS, drain: defaults::DRAIN });
+    assert!(config.proxy.is_none() && config.build_index.is_none());
+}
+
+#[test]
+fn a_section_that_is_present_is_a_role() {
+    let roles = parse("[build_index]\nlisten = '127.0.0.1:1'\n[client]\n").unwrap().roles();
+    assert_eq!(roles, [Role::BuildIndex, Role::Client].into_iter().collect());
+}
+
+#[test]
+fn relative_paths_start_at_the_folder_of_the_file() {
+    let mut config = full();
+    config.data_dir = "data/agent".into();
+    let config = config.resolve(Path::new("/etc/rdcq"));
+    assert_eq!(config.data_dir, PathBuf::from("/etc/rdcq/data/agent"));
+    assert_eq!(config.identity.ca, PathBuf::from("/etc/rdcq/ca.pem"));
+    assert_eq!(config.identity.key, PathBuf::from("/keys/node.key"));
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_its_section() {
+    assert_eq!(
+        refusal("[agent]\nlisten = '127.0.0.1:7405'\n\nfrobnicate = 1\n"),
+        "rdcq.toml:8: unknown key `frobnicate` in [agent]; known keys are `listen`, `sweep`"
+    );
+    assert_eq!(
+        refusal("[proxy]\nlisten = '127.0.0.1:7401'\nsweep = '1s'\n"),
+        "rdcq.toml:7: unknown key `sweep` in [proxy]; known keys are `listen`"
+    );
+    assert_eq!(
+        refusal("[herd]\ntracker = []\n"),
+        "rdcq.toml:6: unknown key `tracker` in [herd]; known keys are `proxies`, `origins`, `build_indexes`, `trackers`"
+    );
+    let outside = refusal("[build-index]\nlisten = '127.0.0.1:7403'\n");
+    assert!(
+        outside.starts_with("rdcq.toml:5: unknown key `build-index` outside of any section; known"),
+        "{outside}"
+    );
+    assert!(outside.contains("`build_index`"), "{outside}");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_named_with_its_line_and_its_key() {
+    assert_eq!(
+        refusal("[limits]\nmax_connections = 'many'\n"),
+        "rdcq.toml:6: limits.max_connections: invalid type: string \"many\", expected u32"
+    );
+    assert_eq!(
+        refusal("[agent]\nlisten = 7405\n"),
+        "rdcq.toml:6: agent.listen: invalid type: integer `7405`, expected an address as \"10.0.0.1:7401\""
+    );
+    let negative = refusal("[limits]\nmax_connections = -1\n");
+    assert!(negative.starts_with("rdcq.toml:6: limits.max_connections: invalid value"), "{negative}");
+    let list = refusal("[herd]\norigins = '127.0.0.1:1'\n");
+    assert!(list.starts_with("rdcq.toml:6: herd.origins: invalid type"), "{list}");
+}
+
+#[test]
+fn a_missing_section_or_key_is_named() {
+    let error = Config::parse("data_dir = 'data'\n", "rdcq.toml").unwrap_err().to_string();
+    assert!(error.starts_with("rdcq.toml:1: missing section [identity]; add it"), "{error}");
+    assert_eq!(
+        refusal("[tracker]\npeer_ttl = '1s'\n"),
+        "rdcq.toml:5: missing key `listen` in [tracker]; add it"
+    );
+    let error = Config::parse("[identity]\nca = 'a'\ncert = 'b'\n", "rdcq.toml").unwrap_err().to_string();
+    assert_eq!(error, "rdcq.toml:1: missing key `key` in [identity]; add it");
+}
+
+#[test]
+fn an_address_that_is_not_ip_and_port_is_refused() {
+    for address in ["localhost:7401", "127.0.0.1", "127.0.0.1:", ":7401", "::1:7401", "127.0.0.1:70000", ""] {
+        let error = refusal(&format!("[proxy]\nlisten = '{address}'\n"));
+        let want = format!("rdcq.toml:6: proxy.listen: {address:?} is not an address; write IP:port");
+        assert!(error.starts_with(&want), "{error}");
+    }
+    let error = refusal("[herd]\norigins = [\n  '127.0.0.1:1',\n  'origin-2:1',\n]\n");
+    assert!(error.starts_with("rdcq.toml:8: herd.origins: \"origin-2:1\" is not an address"), "{error}");
+}
+
+#[test]
+fn a_bad_duration_is_refused_with_the_form_of_a_good_one() {
+    let error = refusal("[tracker]\nlisten = '127.0.0.1:1'\npeer_ttl = '15 seconds'\n");
+    assert!(
+        error.starts_with("rdcq.toml:7: tracker.peer_ttl: \"15 seconds\" is not a duration; write"),
+        "{error}"
+    );
+    let error = refusal("[limits]\ndrain = 10\n");
+    assert!(error.starts_with("rdcq.toml:6: limits.drain: invalid type: integer `10`"), "{error}");
+}
+
+#[test]
+fn a_text_that_is_not_toml_is_refused_with_its_line() {
+    for (line, text) in [(6, "[agent]\nlisten = \n"), (5, "[agent\n"), (7, "[client]\n[limits]\nx y\n")] {
+        let error = refusal(text);
+        assert!(error.starts_with(&format!("rdcq.toml:{line}: ")), "{text:?}: {error}");
+        assert!(!error.contains('\n'), "{error:?}");
+    }
+    let twice = refusal("[client]\n[client]\n");
+    assert!(twice.starts_with("rdcq.toml:6: ") && twice.contains("duplicate"), "{twice}");
+}
+
+#[test]
+fn no_text_makes_the_parser_panic() {
+    let text = full().to_toml().unwrap();
+    for end in 0..text.len() {
+        drop(Config::parse(&text[..end], "cut.toml"));
+        drop(Config::parse(&format!("{}\"é\n{}", &text[..end], &text[end..]), "torn.toml"));
+    }
+}
+
+#[test]
+fn settings_under_which_nothing_runs_are_invalid() {
+    assert_eq!(invalid(""), Invalid::NoRole);
+    parse("[client]\n").unwrap().validate().unwrap();
+}
+
+#[test]
+fn every_role_says_which_servers_it_needs() {
+    let needs = [
+        ("proxy", vec!["origins", "build_indexes"]),
+        ("origin", vec!["build_indexes"]),
+        ("build_index", vec!["origins", "trackers"]),
+        ("tracker", vec!["origins"]),
+        ("agent", vec!["build_indexes", "trackers"]),
+    ];
+    for (role, lists) in needs {
+        let mut text = format!("[{role}]\nlisten = '0.0.0.0:1'\n[herd]\n");
+        for list in lists {
+            match invalid(&text) {
+                Invalid::Needs { section, needed, .. } => assert_eq!((section, needed), (role, list)),
+                other => panic!("{role}: {other}"),
+            }
+            text += &format!("{list} = ['127.0.0.1:9']\n");
+        }
+        parse(&text).unwrap().validate().unwrap();
+    }
+    assert_eq!(
+        invalid("[tracker]\nlisten = '0.0.0.0:7404'\n").to_string(),
+        "[tracker] needs origins: add their addresses to [herd], as origins = [\"10.0.0.1:7402\"]"
+    );
+}
+
+#[test]
+fn addresses_that_nobody_can_connect_to_are_invalid() {
+    for (address, key) in [("0.0.0.0:7402", "herd.origins"), ("127.0.0.1:0", "herd.origins")] {
+        let found = invalid(&format!("[client]\n[herd]\norigins = ['{address}']\n"));
+        assert_eq!(found, Invalid::Unreachable { key, address: address.parse().unwrap() });
+    }
+    let found = invalid("[client]\nagent = '[::]:1'\n");
+    assert_eq!(found, Invalid::Unreachable { key: "client.agent", address: "[::]:1".parse().unwrap() });
+}
+
+#[test]
+fn an_address_listed_twice_is_invalid() {
+    let found = invalid("[client]\n[herd]\ntrackers = ['127.0.0.1:1', '127.0.0.1:2', '127.0.0.1:1']\n");
+    assert_eq!(found, Invalid::Twice { key: "herd.trackers", address: local(1) });
+}
+
+#[test]
+fn two_roles_on_one_port_are_invalid() {
+    let listening = |origin: &str, tracker: &str| {
+        let mut config = full();
+        config.origin.as_mut().unwrap().listen = origin.parse().unwrap();
+        config.tracker.as_mut().unwrap().listen = tracker.parse().unwrap();
+        config.validate()
+    };
+    for (origin, tracker) in [("127.0.0.1:9", "127.0.0.1:9"), ("0.0.0.0:9", "127.0.0.1:9")] {
+        let address = tracker.parse().unwrap();
+        let clash = Invalid::SamePort { first: "origin", second: "tracker", address };
+        assert_eq!(listening(origin, tracker), Err(clash.into()));
+    }
+    for (origin, tracker) in
+        [("127.0.0.1:8", "127.0.0.1:9"), ("10.0.0.1:9", "10.0.0.2:9"), ("0.0.0.0:0", "0.0.0.0:0")]
+    {
+        assert_eq!(listening(origin, tracker), Ok(()));
+    }
+}
+
+#[test]
+fn zeros_that_would_stop_or_spin_a_node_are_invalid() {
+    type Set = fn(&mut Config);
+    let zeros: [(&str, Set); 5] = [
+        ("origin.push_lease", |config| config.origin.as_mut().unwrap().push_lease = Duration::ZERO),
+        ("origin.sweep", |config| config.origin.as_mut().unwrap().sweep = Duration::ZERO),
+        ("tracker.peer_ttl", |config| config.tracker.as_mut().unwrap().peer_ttl = Duration::ZERO),
+        ("agent.sweep", |config| config.agent.as_mut().unwrap().sweep = Duration::ZERO),
+        ("limits.max_connections", |config| config.limits.max_connections = 0),
+    ];
+    for (name, set) in zeros {
+        let mut config = full();
+        set(&mut config);
+        match config.validate() {
+            Err(ConfigError::Invalid(Invalid::Zero { key, .. })) => assert_eq!(key, name),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+mod examples {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const SHIPPED: [(&str, &str, Role); 6] = [
+        ("proxy.toml", include_str!("../examples/proxy.toml"), Role::Proxy),
+        ("origin.toml", include_str!("../examples/origin.toml"), Role::Origin),
+        ("build-index.toml", include_str!("../examples/build-index.toml"), Role::BuildIndex),
+        ("tracker.toml", include_str!("../examples/tracker.toml"), Role::Tracker),
+        ("agent.toml", include_str!("../examples/agent.toml"), Role::Agent),
+        ("client.toml", include_str!("../examples/client.toml"), Role::Client),
+    ];
+
+    /// The dotted paths of all keys that have a value.
+    fn keys(text: &str) -> BTreeSet<String> {
+        fn collect(table: &toml::Table, path: &str, keys: &mut BTreeSet<String>) {
+            for (key, value) in table {
+                match value {
+                    toml::Value::Table(inner) => collect(inner, &format!("{path}{key}."), keys),
+                    _ => _ = keys.insert(format!("{path}{key}")),
+                }
+            }
+        }
+        let mut found = BTreeSet::new();
+        collect(&text.parse().unwrap(), "", &mut found);
+        found
+    }
+
+    #[test]
+    fn every_shipped_file_is_valid_and_runs_its_role() {
+        for (name, text, role) in SHIPPED {
+            let config = Config::parse(text, name).unwrap_or_else(|error| panic!("{error}"));
+            config.validate().unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(config.roles(), role.into(), "{name}");
+            assert_eq!(config.data_dir, Path::new("data").join(role.name()), "{name}");
+            assert_eq!(config.identity.cert, Path::new("certs").join(format!("{role}.pem")), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_shown_in_a_shipped_file() {
+        let shown: BTreeSet<_> = SHIPPED.iter().flat_map(|(_, text, _)| keys(text)).collect();
+        assert_eq!(shown, keys(&full().to_toml().unwrap()));
+    }
+
+    #[test]
+    fn what_shipped_files_give_for_defaults_are_the_defaults() {
+        for (name, text, _) in SHIPPED {
+            let config = Config::parse(text, name).unwrap();
+            assert_eq!(config.limits, Limits::default(), "{name}");
+            if let Some(origin) = config.origin {
+                assert_eq!((origin.push_lease, origin.sweep), (defaults::PUSH_LEASE, defaults::SWEEP));
+            }
+            if let Some(tracker) = config.tracker {
+                assert_eq!(tracker.peer_ttl, defaults::PEER_TTL);
+            }
+            if let Some(agent) = config.agent {
+                assert_eq!(agent.sweep, defaults::SWEEP);
+            }
+            if let Some(client) = config.client {
+                assert_eq!(client.agent, defaults::AGENT);
+            }
+        }
+    }
+
+    #[test]
+    fn the_shipped_files_make_one_herd() {
+        let all = SHIPPED.map(|(name, text, _)| Config::parse(text, name).unwrap());
+        let [proxy, origin, build_index, tracker, agent, client] = &all;
+        for herd in all.iter().map(|config| &config.herd) {
+            assert!(herd.proxies.iter().all(|at| *at == proxy.proxy.as_ref().unwrap().listen));
+            assert!(herd.origins.iter().all(|at| *at == origin.origin.as_ref().unwrap().listen));
+            assert!(
+                herd.build_indexes.iter().all(|at| *at == build_index.build_index.as_ref().unwrap().listen)
+            );
+            assert!(herd.trackers.iter().all(|at| *at == tracker.tracker.as_ref().unwrap().listen));
+        }
+        assert_eq!(client.client.as_ref().unwrap().agent, agent.agent.as_ref().unwrap().listen);
+    }
+}
