@@ -14,7 +14,7 @@ mod sim_disk;
 mod socket;
 mod system_disk;
 
-pub use disk::{Disk, DiskFile, EntryKind, Metadata, Mode};
+pub use disk::{DirEntry, Disk, DiskFile, EntryKind, Metadata, Mode};
 pub use env::Env;
 pub use sim_disk::{Fault, SimDisk, SyncCounts};
 pub use socket::{BoundUdp, bind_udp};

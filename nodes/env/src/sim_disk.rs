@@ -5,6 +5,8 @@
 //! kinder and more confusing power failure, in which some of the unsynced changes made it. [`Fault`] stops the disk in
 //! the middle of things, or makes it lie.
 
+mod files;
+mod names;
 mod node;
 
 use std::ffi::{OsStr, OsString};
@@ -15,8 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use self::node::{File, Folder, Node};
-use crate::disk::{DirEntry, Disk, DiskFile, EntryKind, Metadata, Mode};
+use self::node::{Folder, Node};
 
 /// A simulated disk. Clones share it, also across a [`Self::crash`].
 #[derive(Clone)]
@@ -125,7 +126,8 @@ impl SimDisk {
         self.state().used
     }
 
-    /// Cuts the power and restores it: everything that was not synced is gone, handles are dead, the fault is over.
+    /// Cuts the power and restores it: everything that was not synced is gone, handles are dead, the fault is over. Tasks
+    /// of the node that lost its power must have ended: nothing keeps them from opening files again.
     pub fn crash(&self) {
         self.state().crash(&mut |_| 0);
     }
@@ -252,263 +254,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl SimDisk {
-    fn handle(&self, file: Arc<Mutex<File>>, life: u64) -> Arc<dyn DiskFile> {
-        Arc::new(SimFile { disk: self.clone(), file, life })
-    }
-}
-
-impl Disk for SimDisk {
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let state = self.state();
-        state.check_power()?;
-        match state.find(path)? {
-            Node::File(file) => Ok(self.handle(file, state.life)),
-            Node::Folder(_) => Err(io::ErrorKind::IsADirectory.into()),
-        }
-    }
-
-    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.open(path)
-    }
-
-    fn create_new(&self, path: &Path, _mode: Mode) -> io::Result<Arc<dyn DiskFile>> {
-        let mut state = self.state();
-        state.change()?;
-        let (folder, name) = state.place(path)?;
-        let mut folder = lock(&folder);
-        if folder.find(&name).is_some() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let file = Arc::default();
-        folder.put(name, Node::File(Arc::clone(&file)));
-        Ok(self.handle(file, state.life))
-    }
-
-    fn read(&self, path: &Path, max: u64) -> io::Result<Vec<u8>> {
-        let state = self.state();
-        state.check_power()?;
-        let Node::File(file) = state.find(path)? else { return Err(io::ErrorKind::IsADirectory.into()) };
-        let file = lock(&file);
-        if file.bytes().len() as u64 > max {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        Ok(file.bytes().to_vec())
-    }
-
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        state.change()?;
-        let mut at = Arc::clone(&state.root);
-        for name in names(path)? {
-            let found = lock(&at).find(name);
-            let next = match found {
-                Some(Node::Folder(folder)) => folder,
-                Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
-                None => {
-                    let folder = Arc::default();
-                    lock(&at).put(name.to_owned(), Node::Folder(Arc::clone(&folder)));
-                    folder
-                }
-            };
-            at = next;
-        }
-        Ok(())
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        state.change()?;
-        let (source, old) = state.place(from)?;
-        let (target, new) = state.place(to)?;
-        let node = lock(&source).find(&old).ok_or(io::ErrorKind::NotFound)?;
-        let replaced = lock(&target).find(&new);
-        match (&node, &replaced) {
-            (Node::File(file), Some(Node::File(same))) if Arc::ptr_eq(file, same) => return Ok(()),
-            (Node::File(_), Some(Node::Folder(_))) => return Err(io::ErrorKind::IsADirectory.into()),
-            (Node::Folder(_), Some(Node::File(_))) => return Err(io::ErrorKind::NotADirectory.into()),
-            (Node::Folder(_), Some(Node::Folder(folder))) if !lock(folder).is_empty() => {
-                return Err(io::ErrorKind::DirectoryNotEmpty.into());
-            }
-            _ => {}
-        }
-        if Arc::ptr_eq(&source, &target) {
-            lock(&source).rename(old, new, node);
-        } else {
-            lock(&source).give_away(old);
-            lock(&target).put(new, node);
-        }
-        if replaced.is_some() {
-            state.recount();
-        }
-        Ok(())
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        state.change()?;
-        let (folder, name) = state.place(path)?;
-        let found = lock(&folder).find(&name);
-        match found.ok_or(io::ErrorKind::NotFound)? {
-            Node::File(_) => lock(&folder).remove(name),
-            Node::Folder(_) => return Err(io::ErrorKind::IsADirectory.into()),
-        }
-        state.recount();
-        Ok(())
-    }
-
-    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        state.change()?;
-        let (folder, name) = state.place(path)?;
-        let found = lock(&folder).find(&name);
-        match found.ok_or(io::ErrorKind::NotFound)? {
-            Node::Folder(_) => lock(&folder).remove(name),
-            Node::File(_) => return Err(io::ErrorKind::NotADirectory.into()),
-        }
-        state.recount();
-        Ok(())
-    }
-
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        let state = self.state();
-        state.check_power()?;
-        match state.find(path) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        let state = self.state();
-        state.check_power()?;
-        let folder = state.folder(path)?;
-        let entries = lock(&folder).list();
-        Ok(entries)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        let folder = state.folder(path)?;
-        let outcome = state.sync()?;
-        state.syncs.folders += 1;
-        match outcome {
-            Sync::Done => lock(&folder).sync(),
-            Sync::Skipped => {}
-            Sync::Failed => return Err(sync_failed()),
-        }
-        Ok(())
-    }
-
-    fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
-        let state = self.state();
-        state.check_power()?;
-        Ok(state.capacity.saturating_sub(state.used))
-    }
-
-    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-        let state = self.state();
-        state.check_power()?;
-        Ok(match state.find(path)? {
-            Node::File(file) => Metadata { kind: EntryKind::File, len: lock(&file).bytes().len() as u64 },
-            Node::Folder(_) => Metadata { kind: EntryKind::Directory, len: 0 },
-        })
-    }
-}
-
 fn sync_failed() -> io::Error {
     io::Error::other("the simulated sync failed")
-}
-
-struct SimFile {
-    disk: SimDisk,
-    file: Arc<Mutex<File>>,
-    life: u64,
-}
-
-impl SimFile {
-    /// The disk's state, if this handle was opened since the last crash.
-    fn state(&self) -> io::Result<MutexGuard<'_, State>> {
-        let state = self.disk.state();
-        if state.life == self.life {
-            Ok(state)
-        } else {
-            Err(io::Error::other("the file was opened before the crash"))
-        }
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let mut state = self.state()?;
-        let outcome = state.sync()?;
-        state.syncs.files += 1;
-        let mut file = lock(&self.file);
-        match outcome {
-            Sync::Done => file.sync(),
-            Sync::Skipped => {}
-            Sync::Failed => {
-                file.fail_syncs();
-                return Err(sync_failed());
-            }
-        }
-        Ok(())
-    }
-}
-
-impl DiskFile for SimFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.state()?;
-        state.check_power()?;
-        let file = lock(&self.file);
-        let end = file.bytes().len();
-        let start = usize::try_from(offset).map_or(end, |start| start.min(end));
-        let read = buffer.len().min(end - start);
-        buffer[..read].copy_from_slice(&file.bytes()[start..start + read]);
-        Ok(read)
-    }
-
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let mut state = self.state()?;
-        state.check_power()?;
-        let mut file = lock(&self.file);
-        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        if let Err(failing) = state.change() {
-            file.write(start, &bytes[..bytes.len() / 2]);
-            return Err(failing);
-        }
-        let old = file.bytes().len();
-        let end = start.checked_add(bytes.len()).ok_or(io::ErrorKind::FileTooLarge)?;
-        state.resize(old as u64, old.max(end) as u64)?;
-        file.write(start, bytes);
-        Ok(())
-    }
-
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        if self.len()? < len { self.set_len(len) } else { Ok(()) }
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = self.state()?;
-        state.change()?;
-        let mut file = lock(&self.file);
-        let new = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        state.resize(file.bytes().len() as u64, len)?;
-        file.set_len(new);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.sync()
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.sync()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        let state = self.state()?;
-        state.check_power()?;
-        let len = lock(&self.file).bytes().len();
-        Ok(len as u64)
-    }
 }
