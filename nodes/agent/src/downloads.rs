@@ -1,0 +1,110 @@
+//! One download a content, however many wait for it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use rdcq_config::HerdAddresses;
+use rdcq_env::Env;
+use rdcq_runtime::{Arrival, Download, DownloadError, Fetched};
+use rdcq_store::ContentStore;
+use rdcq_transport::Pool;
+use rdcq_wire::{Digest, NodeId, Record};
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+/// Arrivals that may wait for a download; more are found by the tracker.
+const ARRIVALS: usize = 64;
+
+/// The downloads under way.
+pub(crate) struct Downloads {
+    env: Env,
+    pool: Pool,
+    store: ContentStore,
+    trackers: Vec<SocketAddr>,
+    origins: Vec<SocketAddr>,
+    node: NodeId,
+    port: u16,
+    active: Mutex<BTreeMap<Digest, Weak<Active>>>,
+}
+
+/// A download under way. It ends when nobody waits for it any more; what was verified stays.
+pub(crate) struct Active {
+    /// Bytes verified, and bytes in all.
+    pub(crate) progress: watch::Receiver<(u64, u64)>,
+    outcome: watch::Receiver<Option<Result<Fetched, DownloadError>>>,
+    arrivals: mpsc::Sender<Arrival>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Active {
+    /// Waits for the end.
+    pub(crate) async fn outcome(&self, digest: Digest) -> Result<Fetched, DownloadError> {
+        let stopped =
+            || DownloadError::Stalled { digest, seconds: 0, why: "the agent is stopping".to_owned() };
+        let mut outcome = self.outcome.clone();
+        let outcome = outcome.wait_for(Option::is_some).await.map_err(|_| stopped())?;
+        outcome.clone().unwrap_or_else(|| Err(stopped()))
+    }
+}
+
+impl Downloads {
+    pub(crate) fn new(
+        env: Env,
+        pool: Pool,
+        store: ContentStore,
+        herd: &HerdAddresses,
+        node: NodeId,
+        port: u16,
+    ) -> Self {
+        let (trackers, origins) = (herd.trackers.clone(), herd.origins.clone());
+        Self { env, pool, store, trackers, origins, node, port, active: Mutex::default() }
+    }
+
+    /// Joins the download of a record's content, or begins it.
+    pub(crate) fn join(&self, record: &Record, trace: u64) -> Arc<Active> {
+        let mut active = self.active();
+        active.retain(|_, download| download.strong_count() > 0);
+        if let Some(download) = active.get(&record.digest).and_then(Weak::upgrade) {
+            return download;
+        }
+        let download = Arc::new(self.begin(record, trace));
+        active.insert(record.digest, Arc::downgrade(&download));
+        download
+    }
+
+    /// Tells a download of somebody else who seeks the same.
+    pub(crate) fn arrived(&self, digest: &Digest, arrival: Arrival) {
+        if let Some(download) = self.active().get(digest).and_then(Weak::upgrade) {
+            // A full queue loses nothing that the tracker will not say again.
+            let _ = download.arrivals.try_send(arrival);
+        }
+    }
+
+    fn begin(&self, record: &Record, trace: u64) -> Active {
+        let download = Download {
+            env: self.env.clone(),
+            pool: self.pool.clone(),
+            store: self.store.clone(),
+            digest: record.digest,
+            manifest: record.manifest,
+            trackers: self.trackers.clone(),
+            origins: self.origins.clone(),
+            node: self.node.clone(),
+            port: self.port,
+            trace,
+        };
+        let (progress_in, progress) = watch::channel((0, record.size));
+        let (outcome_in, outcome) = watch::channel(None);
+        let (arrivals, arrivals_out) = mpsc::channel(ARRIVALS);
+        let task = self.env.spawn(async move {
+            let outcome = download.run(arrivals_out, progress_in).await;
+            outcome_in.send_replace(Some(outcome));
+        });
+        Active { progress, outcome, arrivals, _task: AbortOnDropHandle::new(task) }
+    }
+
+    fn active(&self) -> MutexGuard<'_, BTreeMap<Digest, Weak<Active>>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

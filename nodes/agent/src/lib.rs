@@ -1,0 +1,72 @@
+//! The agent: one on every host. It pulls through the swarm, verifies, serves other agents, and gives its host's
+//! clients the bytes to deliver.
+//!
+//! However many ask for one content at once, it is downloaded once ([`downloads`]); what is verified is served at once,
+//! also while the rest is still coming; what is whole is announced to the tracker until it is dropped ([`seeder`]).
+
+mod downloads;
+mod seeder;
+mod service;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rdcq_config::{AgentConfig, HerdAddresses};
+use rdcq_runtime::{Bound, Collector, Host, Leases, Member, Running, StartError, repeat};
+use rdcq_store::ContentStore;
+use rdcq_wire::Role;
+use tokio_util::sync::CancellationToken;
+
+use crate::downloads::Downloads;
+use crate::seeder::Seeder;
+use crate::service::Agent;
+
+/// An agent that is bound and not yet running.
+pub struct App {
+    bound: Bound,
+    config: AgentConfig,
+}
+
+impl App {
+    /// Takes the address.
+    pub fn bind(host: &Host, member: Member, config: AgentConfig) -> Result<Self, StartError> {
+        let bound = Bound::bind(host, member, Role::Agent, config.listen)?;
+        Ok(Self { bound, config })
+    }
+
+    /// The address taken.
+    pub fn addr(&self) -> SocketAddr {
+        self.bound.addr()
+    }
+
+    /// Opens the store and begins to serve.
+    pub async fn spawn(self, herd: HerdAddresses) -> Result<Running, StartError> {
+        if herd.build_indexes.is_empty() {
+            return Err(StartError::Herd { role: Role::Agent, needed: Role::BuildIndex });
+        }
+        let Self { bound, config } = self;
+        let env = bound.host.env.clone();
+        let identity = bound.member.credentials.identity().clone();
+        let data_dir = &bound.member.data_dir;
+        let catalogue = bound.host.open_catalogue(&data_dir.join("catalogue"), &identity.herd).await?;
+        let store =
+            ContentStore::open(env.clone(), data_dir.join("content"), identity.herd, catalogue).await?;
+        let leases = Leases::new(env.clone());
+        let pool = bound.pool.clone();
+        let port = bound.addr().port();
+        let seeder = Seeder::new(env.clone(), pool.clone(), store.clone(), herd.trackers.clone(), port);
+        let build_indexes = herd.build_indexes.clone();
+        let collector =
+            Collector::new(env.clone(), pool.clone(), store.clone(), leases.clone(), build_indexes);
+        let stop = CancellationToken::new();
+        seeder.run(&stop);
+        let sweeper = (collector.clone(), seeder.clone());
+        repeat(&env, &stop, config.sweep, move || {
+            let (collector, seeder) = sweeper.clone();
+            async move { seeder.leave(collector.sweep().await).await }
+        });
+        let downloads = Downloads::new(env.clone(), pool.clone(), store.clone(), &herd, identity.node, port);
+        let agent = Agent { env, pool, store, leases, collector, seeder, downloads, herd };
+        Ok(bound.serve(Arc::new(agent), stop))
+    }
+}

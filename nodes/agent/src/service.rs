@@ -1,0 +1,164 @@
+//! What an agent answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdcq_config::HerdAddresses;
+use rdcq_env::Env;
+use rdcq_runtime::{
+    Arrival, Collector, DownloadError, Fetched, Leases, content, failure_of_call, failure_of_store,
+};
+use rdcq_store::ContentStore;
+use rdcq_transport::{IncomingCall, Pool, Refusal, Scope, Service};
+use rdcq_wire::message::{
+    Collect, Collected, Failure, GetManifest, GetPieces, ManifestBody, Progress, Pull, Pulled, Resolve, Watch,
+};
+use rdcq_wire::{ErrorCode, Kind, Record, Role, TagQuery};
+
+use crate::downloads::Downloads;
+use crate::seeder::Seeder;
+
+/// How long content stays pinned after the last word of the client that pulled it.
+const DELIVERY_LEASE: Duration = Duration::from_secs(60);
+/// How often a client hears of progress, and its pin is prolonged.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// How long a build-index may take to answer.
+const RESOLVE_PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) struct Agent {
+    pub(crate) env: Env,
+    pub(crate) pool: Pool,
+    pub(crate) store: ContentStore,
+    pub(crate) leases: Leases,
+    pub(crate) collector: Collector,
+    pub(crate) seeder: Seeder,
+    pub(crate) downloads: Downloads,
+    pub(crate) herd: HerdAddresses,
+}
+
+impl Agent {
+    async fn pull(&self, mut call: IncomingCall) -> Result<(), Refusal> {
+        let Pull { query } = call.request()?;
+        let started = self.env.now();
+        let record = self.resolve(call.scope(), query).await?;
+        let holder = call.scope().trace;
+        self.leases.pin(record.digest, holder, DELIVERY_LEASE).await;
+        let fetched = self.follow(&mut call, &record, holder).await?;
+        self.leases.pin(record.digest, holder, DELIVERY_LEASE).await;
+        self.seeder.announce_soon();
+        let elapsed_ms = u64::try_from((self.env.now() - started).as_millis()).unwrap_or(u64::MAX);
+        call.reply(&Pulled { record, sources: fetched.sources, elapsed_ms }, Vec::new()).await
+    }
+
+    /// Waits for the content, and tells the client how far it is.
+    async fn follow(
+        &self,
+        call: &mut IncomingCall,
+        record: &Record,
+        holder: u64,
+    ) -> Result<Fetched, Refusal> {
+        let download = self.downloads.join(record, holder);
+        let outcome = download.outcome(record.digest);
+        tokio::pin!(outcome);
+        loop {
+            tokio::select! {
+                biased;
+                () = call.cancelled() => return Err(Refusal::Gone),
+                outcome = &mut outcome => return outcome.map_err(|error| failure_of_download(&error).into()),
+                () = tokio::time::sleep(PROGRESS_EVERY) => {}
+            }
+            self.leases.pin(record.digest, holder, DELIVERY_LEASE).await;
+            let (done, size) = *download.progress.borrow();
+            call.reply(&Progress { done, size }, Vec::new()).await?;
+        }
+    }
+
+    async fn resolve(&self, scope: Scope, query: TagQuery) -> Result<Record, Failure> {
+        let deadline = scope.deadline.min(self.env.now() + RESOLVE_PATIENCE);
+        let request = Resolve { query };
+        let mut failure = Failure::new(ErrorCode::Unavailable, "the settings name no build-index");
+        for addr in &self.herd.build_indexes {
+            let scope = Scope { deadline, ..scope };
+            match self.pool.call(*addr, Role::BuildIndex, scope, &request, Vec::new()).await {
+                Ok(answer) => return Ok(answer.message.record),
+                Err(error) => failure = failure_of_call("build-index", error),
+            }
+            if failure.code == ErrorCode::NotFound {
+                break;
+            }
+        }
+        Err(failure)
+    }
+
+    /// Answers from the store; a client's question about content that is not here is passed on to an origin.
+    async fn get_manifest(&self, mut call: IncomingCall) -> Result<(), Refusal> {
+        let request: GetManifest = call.request()?;
+        let from_agent = call.peer().roles.contains(Role::Agent);
+        if self.store.manifest(&request.digest).is_some() || from_agent {
+            return content::get_manifest(&self.store, call).await;
+        }
+        let mut failure = Failure::new(ErrorCode::Unavailable, "the settings name no origin");
+        for addr in &self.herd.origins {
+            match self.pool.call(*addr, Role::Origin, call.scope(), &request, Vec::new()).await {
+                Ok(answer) => {
+                    let body =
+                        answer.body.collect().await.map_err(|error| failure_of_call("origin", error))?;
+                    return call.reply(&ManifestBody {}, body).await;
+                }
+                Err(error) => failure = failure_of_call("origin", error),
+            }
+        }
+        Err(failure.into())
+    }
+
+    /// Answers from the store; a client that delivers keeps its content pinned.
+    async fn get_pieces(&self, call: IncomingCall) -> Result<(), Refusal> {
+        if !call.peer().roles.contains(Role::Agent) {
+            let request: GetPieces = call.request()?;
+            if self.store.have(&request.digest).is_some() {
+                self.leases.pin(request.digest, call.scope().trace, DELIVERY_LEASE).await;
+            }
+        }
+        content::get_pieces(&self.store, call).await
+    }
+
+    /// Answers from the store; who asks while this agent seeks the same becomes its neighbour.
+    async fn watch(&self, call: IncomingCall) -> Result<(), Refusal> {
+        let request: Watch = call.request()?;
+        let arrival = Arrival { node: call.peer().node.clone(), addr: call.remote() };
+        self.downloads.arrived(&request.digest, arrival);
+        content::watch(&self.store, call).await
+    }
+
+    async fn collect(&self, mut call: IncomingCall) -> Result<(), Refusal> {
+        let Collect { digests } = call.request()?;
+        let (collector, seeder) = (self.collector.clone(), self.seeder.clone());
+        self.env.spawn(async move {
+            let dropped = collector.collect(digests.into_vec()).await;
+            seeder.leave(dropped).await;
+        });
+        call.reply(&Collected {}, Vec::new()).await
+    }
+}
+
+fn failure_of_download(error: &DownloadError) -> Failure {
+    match error {
+        DownloadError::Stalled { .. } => Failure::new(ErrorCode::Unavailable, error.to_string()),
+        DownloadError::Store(error) => failure_of_store(error),
+    }
+}
+
+impl Service for Agent {
+    async fn call(self: Arc<Self>, call: IncomingCall) -> Result<(), Refusal> {
+        match call.kind() {
+            Kind::Pull => self.pull(call).await,
+            Kind::GetManifest => self.get_manifest(call).await,
+            Kind::GetPieces => self.get_pieces(call).await,
+            Kind::Watch => self.watch(call).await,
+            Kind::Collect => self.collect(call).await,
+            kind => {
+                Err(Failure::new(ErrorCode::Unsupported, format!("an agent does not serve {kind}")).into())
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What a history promises, checked on a disk that forgets what was not synced.
+
+use rdcq_env::SimDisk;
+use rdcq_store::MemoryCatalogue;
+use rdcq_wire::{Name, State};
+
+use super::*;
+
+struct Herd {
+    env: Env,
+    disk: SimDisk,
+    catalogue: MemoryCatalogue,
+    tags: Tags,
+    push: u64,
+}
+
+impl Herd {
+    async fn new() -> Self {
+        let disk = SimDisk::default();
+        let env = Env::simulated(1, disk.clone());
+        let catalogue = MemoryCatalogue::default();
+        let tags = open(&env, &catalogue).await.unwrap();
+        Self { env, disk, catalogue, tags, push: 0 }
+    }
+
+    /// Power goes, and comes back.
+    async fn crash(&mut self) {
+        self.disk.crash();
+        self.tags = open(&self.env, &self.catalogue).await.unwrap();
+    }
+
+    async fn put(&mut self, version: Option<&str>, content: &str) -> Result<(Record, Fresh), TagsError> {
+        self.push += 1;
+        self.tags.put(self.request(version, content)).await
+    }
+
+    fn request(&self, version: Option<&str>, content: &str) -> PutTag {
+        PutTag {
+            push: self.push,
+            name: Name::conventional("h".parse().unwrap(), "/d", "f").unwrap(),
+            version: version.map(|version| version.parse().unwrap()),
+            digest: Digest::of(content.as_bytes()),
+            manifest: Digest::of(b"manifest"),
+            size: 1,
+            pieces: 1,
+            by: "h".parse().unwrap(),
+        }
+    }
+
+    async fn remove(&self, tag: &str) -> Result<Record, TagsError> {
+        self.tags.remove(tag.parse().unwrap(), "op".parse().unwrap()).await
+    }
+
+    #[track_caller]
+    fn check(&self, tag: &str, content: Option<&str>) {
+        let found = self.tags.resolve(&tag.parse().unwrap()).unwrap();
+        let digest = content.map(|content| Digest::of(content.as_bytes()));
+        assert_eq!(found.map(|record| record.digest), digest, "{tag}");
+    }
+
+    #[track_caller]
+    fn check_live(&self, content: &str, live: bool) {
+        assert_eq!(self.tags.is_live(&Digest::of(content.as_bytes())).unwrap(), live, "{content}");
+    }
+
+    fn all(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        let mut take = |record: &Record| {
+            all.push(record.version.to_string());
+            Taken::Yes
+        };
+        assert!(self.tags.list("", None, &mut take).unwrap().is_none());
+        all
+    }
+}
+
+async fn open(env: &Env, catalogue: &MemoryCatalogue) -> Result<Tags, TagsError> {
+    let folder = Path::new("/build-index");
+    env.disk().create_dir_all(folder).unwrap();
+    env.disk().sync_dir(Path::new("/")).unwrap();
+    Tags::open(env, folder, &"h".parse().unwrap(), Arc::new(catalogue.clone())).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_without_a_version_is_named_after_its_sequence() {
+    let mut herd = Herd::new().await;
+    for number in 1..=3 {
+        let (record, fresh) = herd.put(None, "same").await.unwrap();
+        assert_eq!(
+            (record.version.to_string(), record.seq, fresh),
+            (number.to_string(), number, Fresh::Written)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sequence_whose_number_is_taken_is_named_after_the_next() {
+    let mut herd = Herd::new().await;
+    herd.put(Some("2"), "a").await.unwrap();
+    let (record, _) = herd.put(None, "b").await.unwrap();
+    assert_eq!((record.version.to_string(), record.seq), ("3".to_owned(), 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_stands_as_it_was_first_written() {
+    let mut herd = Herd::new().await;
+    herd.put(Some("1"), "a").await.unwrap();
+    let conflict = herd.put(Some("1"), "b").await.unwrap_err();
+    assert!(matches!(conflict, TagsError::Conflict { standing, .. } if standing == Digest::of(b"a")));
+    assert_eq!(herd.put(Some("1"), "a").await.unwrap().1, Fresh::Standing);
+    herd.check("h-/d-f:1", Some("a"));
+    herd.check_live("b", false);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_is_repeated_finds_its_own_record() {
+    let mut herd = Herd::new().await;
+    let (first, _) = herd.put(None, "a").await.unwrap();
+    let again = herd.tags.put(herd.request(None, "a")).await.unwrap().0;
+    assert_eq!(first, again);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_version_is_gone_and_may_be_pushed_again_corrected() {
+    let mut herd = Herd::new().await;
+    herd.put(Some("1"), "old").await.unwrap();
+    herd.put(Some("2"), "wrong").await.unwrap();
+    herd.check("h-/d-f", Some("wrong"));
+    assert_eq!(herd.remove("h-/d-f:2").await.unwrap().state, State::Removed);
+    herd.check("h-/d-f:2", None);
+    herd.check("h-/d-f:latest", Some("old"));
+    herd.check_live("wrong", false);
+    herd.put(Some("2"), "right").await.unwrap();
+    herd.check("h-/d-f:2", Some("right"));
+    herd.check("h-/d-f", Some("right"));
+    assert_eq!(herd.all(), ["1", "2"]);
+    assert!(matches!(herd.remove("h-/d-f:9").await, Err(TagsError::NotFound(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_version_pushed_again_is_the_latest() {
+    let mut herd = Herd::new().await;
+    herd.put(Some("1"), "a").await.unwrap();
+    herd.put(Some("2"), "b").await.unwrap();
+    herd.remove("h-/d-f:1").await.unwrap();
+    herd.check("h-/d-f", Some("b"));
+    herd.put(Some("1"), "c").await.unwrap();
+    herd.check("h-/d-f", Some("c"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_is_live_while_one_version_names_it() {
+    let mut herd = Herd::new().await;
+    herd.put(Some("1"), "a").await.unwrap();
+    herd.put(Some("2"), "a").await.unwrap();
+    herd.remove("h-/d-f:1").await.unwrap();
+    herd.check_live("a", true);
+    herd.remove("h-/d-f:2").await.unwrap();
+    herd.check_live("a", false);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_answered_survives_a_power_cut() {
+    let mut herd = Herd::new().await;
+    herd.put(Some("1"), "a").await.unwrap();
+    herd.put(Some("2"), "b").await.unwrap();
+    herd.remove("h-/d-f:1").await.unwrap();
+    herd.crash().await;
+    herd.check("h-/d-f:1", None);
+    herd.check("h-/d-f:2", Some("b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_catalogue_is_rebuilt_from_the_log() {
+    let mut herd = Herd::new().await;
+    for number in 0..5 {
+        herd.put(None, &format!("content {number}")).await.unwrap();
+    }
+    herd.remove("h-/d-f:3").await.unwrap();
+    herd.put(Some("3"), "again").await.unwrap();
+    herd.catalogue = MemoryCatalogue::default();
+    herd.crash().await;
+    assert_eq!(herd.all(), ["1", "2", "4", "5", "3"]);
+    herd.check_live("content 2", false);
+    herd.check("h-/d-f", Some("again"));
+    assert_eq!(herd.put(None, "next").await.unwrap().0.seq, 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_goes_on_where_a_full_page_ended() {
+    let mut herd = Herd::new().await;
+    for _ in 0..5 {
+        herd.put(None, "a").await.unwrap();
+    }
+    let mut seen = Vec::new();
+    let mut cursor = None;
+    loop {
+        let mut room = 2;
+        let mut take = |record: &Record| {
+            if room == 0 {
+                return Taken::Full;
+            }
+            room -= 1;
+            seen.push(record.seq);
+            Taken::Yes
+        };
+        cursor = herd.tags.list("h-", cursor.as_ref(), &mut take).unwrap();
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, [1, 2, 3, 4, 5]);
+}

@@ -1,0 +1,81 @@
+//! Questions and orders that a build-index answers.
+
+use std::sync::Arc;
+
+use rdcq_wire::message::{Cursor, GetManifest, List, Listing, RemoveTag, Resolve};
+use rdcq_wire::tag::Field;
+use rdcq_wire::{Digest, ErrorCode, Manifest, Record, Role, TagQuery};
+
+use crate::{OperationError, Session};
+
+/// Records in one page of a listing.
+const PAGE: u32 = 1000;
+
+/// The record that a tag leads to.
+pub async fn resolve(session: &Session, query: &TagQuery) -> Result<Record, OperationError> {
+    let request = Resolve { query: query.clone() };
+    let answer = session.ask(Role::BuildIndex, Session::PATIENCE, &request, Vec::new()).await?;
+    Ok(answer.message.record)
+}
+
+/// Removes a version; what nothing names any more is dropped everywhere soon after. Delivered files stay.
+pub async fn remove(session: &Session, query: &TagQuery) -> Result<Record, OperationError> {
+    let request = RemoveTag { query: query.clone() };
+    let answer = session.ask(Role::BuildIndex, Session::PATIENCE, &request, Vec::new()).await?;
+    Ok(answer.message.record)
+}
+
+/// Live records whose keys begin with `prefix`, a page at a time, in the order of key and sequence.
+pub struct Records<'a> {
+    session: &'a Session,
+    prefix: Field,
+    next: Option<Page>,
+}
+
+enum Page {
+    First,
+    After(Cursor),
+}
+
+/// The live records whose keys begin with `prefix`.
+pub const fn list(session: &Session, prefix: Field) -> Records<'_> {
+    Records { session, prefix, next: Some(Page::First) }
+}
+
+impl Records<'_> {
+    /// The next page; `None` after the last.
+    pub async fn next_page(&mut self) -> Result<Option<Vec<Record>>, OperationError> {
+        let after = match self.next.take() {
+            None => return Ok(None),
+            Some(Page::First) => None,
+            Some(Page::After(cursor)) => Some(cursor),
+        };
+        let request = List { prefix: self.prefix.clone(), after, limit: PAGE };
+        let answer = self.session.ask(Role::BuildIndex, Session::PATIENCE, &request, Vec::new()).await?;
+        let listing: Listing = answer.message;
+        let body = answer.body.collect().await;
+        let body = body.map_err(|error| OperationError::of_call("build-index", error))?.concat();
+        self.next = listing.next.clone().map(Page::After);
+        let malformed =
+            || OperationError::new(ErrorCode::Integrity, "the build-index sent a malformed listing");
+        listing.read(&body).ok_or_else(malformed).map(Some)
+    }
+}
+
+/// The manifest that a record promises, from this host's agent, checked against the record.
+pub async fn manifest(session: &Session, record: &Record) -> Result<Arc<Manifest>, OperationError> {
+    let request = GetManifest { digest: record.digest, manifest: record.manifest };
+    let answer = session.ask(Role::Agent, 2 * Session::PATIENCE, &request, Vec::new()).await?;
+    let body = answer.body.collect().await;
+    let bytes = body.map_err(|error| OperationError::of_call("agent", error))?.concat();
+    let wrong = || {
+        let text =
+            format!("the agent's manifest of {} is not the one that its record promises", record.tag());
+        OperationError::new(ErrorCode::Integrity, text)
+    };
+    if Digest::of(&bytes) != record.manifest {
+        return Err(wrong());
+    }
+    let manifest = Manifest::decode(&bytes).map_err(|_| wrong())?;
+    if manifest.content == record.digest { Ok(Arc::new(manifest)) } else { Err(wrong()) }
+}

@@ -1,0 +1,15 @@
+//! What a push and a pull do on the caller's side.
+//!
+//! A [`Session`] speaks for one identity to one herd. [`push`] cuts a file, offers it and sends what is wanted;
+//! [`pull`] has the host's agent bring a tag's content and delivers it, with the caller's own rights; [`ask`] holds the
+//! questions and orders that a build-index answers.
+
+pub mod ask;
+mod error;
+pub mod pull;
+pub mod push;
+mod retry;
+mod session;
+
+pub use error::OperationError;
+pub use session::Session;

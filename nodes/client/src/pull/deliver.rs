@@ -1,0 +1,248 @@
+//! From the agent's store to the caller's file: a temporary file beside it, sync, rename, sync of the folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use rdcq_env::{Disk, DiskFile, EntryKind, Mode};
+use rdcq_wire::message::{GetPieces, MAX_SPAN_BYTES, Pieces};
+use rdcq_wire::{Digest, ErrorCode, Manifest, Record, Role, Span};
+
+use super::PullProgress;
+use crate::{OperationError, Session, retry};
+
+/// Bytes aimed at in one request to the agent.
+const SPAN_BYTES: u64 = 4 * 1024 * 1024;
+/// Requests under way at once: one is written while the next is on its way.
+const IN_FLIGHT: usize = 2;
+/// How long the agent may take for one of them.
+const SPAN_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a pull delivers to, checked before anything is transferred.
+pub(super) enum Folder {
+    /// Into a folder, under the record's own file name.
+    Into(PathBuf),
+    /// To a file with this name.
+    As(PathBuf),
+}
+
+impl Folder {
+    /// Finds out what the target is, and that its folder can be written.
+    pub(super) async fn check(session: &Session, target: &Path) -> Result<Self, OperationError> {
+        let (disk, path) = (Arc::clone(session.env.disk()), target.to_owned());
+        let suffix = session.env.random_u64();
+        session.env.blocking(move || Self::check_now(disk.as_ref(), path, suffix)).await
+    }
+
+    fn check_now(disk: &dyn Disk, target: PathBuf, suffix: u64) -> Result<Self, OperationError> {
+        let is_folder = disk.metadata(&target).is_ok_and(|metadata| metadata.kind == EntryKind::Directory);
+        let folder = if is_folder { Self::Into(target) } else { Self::As(target) };
+        let probe = folder.path().join(format!(".rdcq-{suffix:016x}.probe"));
+        let probed = disk.create_new(&probe, Mode::Private).and_then(|_| disk.remove_file(&probe));
+        probed.map_err(|error| OperationError::of_file("write into", folder.path(), &error))?;
+        Ok(folder)
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Into(folder) => folder,
+            Self::As(file) => parent(file),
+        }
+    }
+
+    /// The file to write for this record.
+    pub(super) fn target_of(&self, record: &Record) -> Result<PathBuf, OperationError> {
+        match self {
+            Self::As(file) => Ok(file.clone()),
+            Self::Into(folder) => {
+                let name = record.name.file.as_str();
+                let plain = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
+                if plain {
+                    return Ok(folder.join(name));
+                }
+                let text = format!(
+                    "the record's file name {name:?} cannot be written; name the target file yourself"
+                );
+                Err(OperationError::new(ErrorCode::BadRequest, text))
+            }
+        }
+    }
+}
+
+fn parent(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Writes the content to `target`, whole or not at all.
+pub(super) async fn deliver(
+    session: &Session,
+    record: &Record,
+    manifest: &Arc<Manifest>,
+    target: &Path,
+    patience: Duration,
+    progress: &(dyn Fn(PullProgress) + Send + Sync),
+) -> Result<(), OperationError> {
+    let temporary = Temporary::create(session, target, manifest.pieces.size()).await?;
+    let delivery =
+        Delivery { session, manifest, digest: record.digest, file: &temporary.file, target, patience };
+    match delivery.write_all(progress).await {
+        Ok(()) => temporary.publish().await,
+        Err(error) => {
+            temporary.discard().await;
+            Err(error)
+        }
+    }
+}
+
+/// A file that is not there yet under its name.
+struct Temporary<'a> {
+    session: &'a Session,
+    path: PathBuf,
+    target: PathBuf,
+    file: Arc<dyn DiskFile>,
+}
+
+impl<'a> Temporary<'a> {
+    async fn create(session: &'a Session, target: &Path, size: u64) -> Result<Self, OperationError> {
+        let path = parent(target).join(format!(".rdcq-{:016x}.part", session.env.random_u64()));
+        let (disk, temporary) = (Arc::clone(session.env.disk()), path.clone());
+        let created = session.env.blocking(move || {
+            let file = disk.create_new(&temporary, Mode::Shared)?;
+            let allocated = if size > 0 { file.allocate(size) } else { Ok(()) };
+            if allocated.is_err() {
+                // What is left is an empty file of ours; the error says what really happened.
+                let _ = disk.remove_file(&temporary);
+            }
+            allocated.map(|()| file)
+        });
+        let file = created.await.map_err(|error| OperationError::of_file("write", target, &error))?;
+        Ok(Self { session, path, target: target.to_owned(), file })
+    }
+
+    async fn publish(self) -> Result<(), OperationError> {
+        let disk = Arc::clone(self.session.env.disk());
+        let Self { session, path, target, file } = self;
+        let (from, to) = (path.clone(), target.clone());
+        let published = session.env.blocking(move || {
+            let renamed = file.sync_all().and_then(|()| disk.rename(&from, &to));
+            if renamed.is_err() {
+                let _ = disk.remove_file(&from);
+            }
+            renamed.and_then(|()| disk.sync_dir(parent(&to)))
+        });
+        published.await.map_err(|error| OperationError::of_file("write", &target, &error))
+    }
+
+    async fn discard(self) {
+        let (disk, path) = (Arc::clone(self.session.env.disk()), self.path.clone());
+        if let Err(error) = self.session.env.blocking(move || disk.remove_file(&path)).await {
+            tracing::warn!(path = %self.path.display(), %error, "a temporary file stays behind");
+        }
+    }
+}
+
+struct Delivery<'a> {
+    session: &'a Session,
+    manifest: &'a Arc<Manifest>,
+    digest: Digest,
+    file: &'a Arc<dyn DiskFile>,
+    target: &'a Path,
+    patience: Duration,
+}
+
+impl Delivery<'_> {
+    async fn write_all(&self, progress: &(dyn Fn(PullProgress) + Send + Sync)) -> Result<(), OperationError> {
+        let size = self.manifest.pieces.size();
+        let done = std::sync::atomic::AtomicU64::new(0);
+        stream::iter(self.parts())
+            .map(|part| {
+                let done = &done;
+                async move {
+                    let env = &self.session.env;
+                    let len = retry::until(env, self.patience, || self.write_part(part)).await?;
+                    let done = done.fetch_add(len, std::sync::atomic::Ordering::Relaxed) + len;
+                    progress(PullProgress::Delivering { done, size });
+                    Ok(())
+                }
+            })
+            .buffer_unordered(IN_FLIGHT)
+            .try_collect()
+            .await
+    }
+
+    /// The content's pieces in parts of about [`SPAN_BYTES`], at least a piece each.
+    fn parts(&self) -> Vec<Span> {
+        const { assert!(SPAN_BYTES <= MAX_SPAN_BYTES as u64) };
+        let mut parts: Vec<Span> = Vec::new();
+        let mut bytes = 0;
+        for (index, piece) in (0..).zip(self.manifest.pieces.iter()) {
+            let len = u64::from(piece.len);
+            match parts.last_mut() {
+                Some(part) if bytes + len <= SPAN_BYTES => {
+                    part.count += 1;
+                    bytes += len;
+                }
+                _ => {
+                    parts.push(Span::new(index, 1));
+                    bytes = len;
+                }
+            }
+        }
+        parts
+    }
+
+    async fn write_part(&self, span: Span) -> Result<u64, OperationError> {
+        let request = GetPieces { digest: self.digest, span };
+        let answer = self.session.ask(Role::Agent, SPAN_PATIENCE, &request, Vec::new()).await?;
+        let Pieces { span: sent, .. } = answer.message;
+        let body = answer.body.collect().await;
+        let chunks = body.map_err(|error| OperationError::of_call("agent", error))?;
+        if sent != span {
+            let text = format!("the agent sent {sent:?} where {span:?} were asked for");
+            return Err(OperationError::new(ErrorCode::Unavailable, text));
+        }
+        let (manifest, file) = (Arc::clone(self.manifest), Arc::clone(self.file));
+        let written =
+            self.session.env.blocking(move || write_checked(&manifest, file.as_ref(), span, &chunks));
+        match written.await {
+            Ok(Some(len)) => Ok(len),
+            Ok(None) => {
+                let text = format!(
+                    "the agent sent wrong bytes for {span:?} of {}; nothing was delivered",
+                    self.digest
+                );
+                Err(OperationError::new(ErrorCode::Integrity, text))
+            }
+            Err(error) => Err(OperationError::of_file("write", self.target, &error)),
+        }
+    }
+}
+
+/// Checks every piece of a span and writes it to its place; `None` if one is not what the manifest says.
+fn write_checked(
+    manifest: &Manifest,
+    file: &dyn DiskFile,
+    span: Span,
+    chunks: &[Bytes],
+) -> std::io::Result<Option<u64>> {
+    let Some(place) = manifest.pieces.bytes_of_span(span) else { return Ok(None) };
+    let bytes = chunks.concat();
+    if bytes.len() as u64 != place.end - place.start {
+        return Ok(None);
+    }
+    let mut rest = bytes.as_slice();
+    for piece in span.indices().filter_map(|index| manifest.pieces.piece(index)) {
+        let (piece_bytes, after) = rest.split_at(piece.len as usize);
+        if Digest::of(piece_bytes) != piece.hash {
+            return Ok(None);
+        }
+        rest = after;
+    }
+    file.write_all_at(&bytes, place.start)?;
+    Ok(Some(bytes.len() as u64))
+}

@@ -1,0 +1,102 @@
+//! One identity's connections to one herd.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rdcq_certs::Credentials;
+use rdcq_config::HerdAddresses;
+use rdcq_env::Env;
+use rdcq_runtime::{Host, security};
+use rdcq_transport::{Answer, Endpoint, Limits, Pool, Scope};
+use rdcq_wire::{CloseCode, ErrorCode, Identity, Request, Role};
+
+use crate::OperationError;
+
+/// One identity's connections to one herd. Cheap to clone.
+#[derive(Clone)]
+pub struct Session {
+    pub(crate) env: Env,
+    pub(crate) pool: Pool,
+    endpoint: Endpoint,
+    identity: Identity,
+    herd: HerdAddresses,
+    agent: Option<SocketAddr>,
+    pub(crate) trace: u64,
+}
+
+impl Session {
+    /// How long a server may take to answer a small question.
+    pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// Opens a session; nobody is called yet.
+    pub fn open(
+        host: &Host,
+        credentials: &Credentials,
+        herd: HerdAddresses,
+        agent: Option<SocketAddr>,
+    ) -> Result<Self, OperationError> {
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let security = security(credentials);
+        let endpoint = Endpoint::open(&host.env, host.network.as_ref(), any, security, Limits::default())
+            .map_err(|error| OperationError::new(ErrorCode::Internal, error.to_string()))?;
+        Ok(Self {
+            env: host.env.clone(),
+            pool: Pool::new(host.env.clone(), endpoint.clone()),
+            endpoint,
+            identity: credentials.identity().clone(),
+            herd,
+            agent,
+            trace: host.env.random_u64(),
+        })
+    }
+
+    /// The same session, pulling through another agent.
+    pub fn with_agent(&self, agent: SocketAddr) -> Self {
+        Self { agent: Some(agent), ..self.clone() }
+    }
+
+    /// Who this session speaks as.
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Ends all connections.
+    pub fn close(&self) {
+        self.endpoint.close(CloseCode::Done);
+    }
+
+    /// What every call of this session carries, with a deadline `patience` from now.
+    pub(crate) fn scope(&self, patience: Duration) -> Scope {
+        Scope { trace: self.trace, deadline: self.env.now() + patience }
+    }
+
+    /// Where a role serves; the first of them.
+    pub(crate) fn addr(&self, role: Role) -> Result<SocketAddr, OperationError> {
+        let known = match role {
+            Role::Proxy => self.herd.proxies.first(),
+            Role::Origin => self.herd.origins.first(),
+            Role::BuildIndex => self.herd.build_indexes.first(),
+            Role::Tracker => self.herd.trackers.first(),
+            Role::Agent => self.agent.as_ref(),
+            Role::Controller | Role::Client | Role::Operator => None,
+        };
+        known.copied().ok_or_else(|| {
+            let text = format!("the settings name no {role}; add its address under [herd] or [client]");
+            OperationError::new(ErrorCode::Unavailable, text)
+        })
+    }
+
+    /// Asks a role of the herd.
+    pub(crate) async fn ask<R: Request>(
+        &self,
+        role: Role,
+        patience: Duration,
+        request: &R,
+        body: Vec<Bytes>,
+    ) -> Result<Answer<R::Reply>, OperationError> {
+        let addr = self.addr(role)?;
+        let call = self.pool.call(addr, role, self.scope(patience), request, body);
+        call.await.map_err(|error| OperationError::of_call(role.name(), error))
+    }
+}

@@ -1,0 +1,102 @@
+//! Serving content out of a store: what an origin and an agent answer alike.
+
+use std::time::Duration;
+
+use rdcq_store::ContentStore;
+use rdcq_transport::{IncomingCall, Refusal};
+use rdcq_wire::message::{
+    Complete, Encoding, Failure, GetManifest, GetPieces, Have, MAX_SPAN_BYTES, ManifestBody, Pieces, Watch,
+};
+use rdcq_wire::{Digest, ErrorCode, List, Manifest, PieceSet, Span};
+
+use crate::failure_of_store;
+
+/// Pieces that were verified within this time are told of in one message: it is short beside the time that a piece
+/// takes, and long beside the cost of a message.
+const HAVE_BATCH: Duration = Duration::from_millis(2);
+
+/// Answers [`GetManifest`].
+pub async fn get_manifest(store: &ContentStore, mut call: IncomingCall) -> Result<(), Refusal> {
+    let request: GetManifest = call.request()?;
+    let manifest = store.manifest(&request.digest).ok_or_else(|| not_here(&request.digest))?;
+    let bytes = manifest.encode();
+    if Digest::of(&bytes) != request.manifest {
+        let reason = format!("the manifest of {} here is another than {}", request.digest, request.manifest);
+        return Err(Failure::new(ErrorCode::NotFound, reason).into());
+    }
+    call.reply(&ManifestBody {}, vec![bytes.into()]).await
+}
+
+/// Answers [`GetPieces`] with as many of the pieces, from the first on, as are here and fit one body.
+pub async fn get_pieces(store: &ContentStore, mut call: IncomingCall) -> Result<(), Refusal> {
+    let GetPieces { digest, span } = call.request()?;
+    let manifest = store.manifest(&digest).ok_or_else(|| not_here(&digest))?;
+    let have = store.have(&digest).ok_or_else(|| not_here(&digest))?;
+    let span = servable(&manifest, &have, span)
+        .ok_or_else(|| Failure::new(ErrorCode::NotFound, format!("{span:?} of {digest} are not here")))?;
+    let bytes = store.read(&digest, span).await.map_err(|error| failure_of_store(&error))?;
+    call.reply(&Pieces { span, encoding: Encoding::Raw }, bytes).await
+}
+
+/// The longest beginning of `span` whose pieces are all held and whose bytes fit one body; `None` if there is none.
+fn servable(manifest: &Manifest, have: &PieceSet, span: Span) -> Option<Span> {
+    let mut bytes = 0_u64;
+    let mut count = 0;
+    for index in span.indices().take_while(|index| have.contains(*index)) {
+        bytes += u64::from(manifest.pieces.piece(index)?.len);
+        if bytes > u64::from(MAX_SPAN_BYTES) {
+            break;
+        }
+        count += 1;
+    }
+    (count > 0).then_some(Span { first: span.first, count })
+}
+
+/// Answers [`Watch`] until the content is whole here or the caller has heard enough.
+pub async fn watch(store: &ContentStore, mut call: IncomingCall) -> Result<(), Refusal> {
+    let Watch { digest } = call.request()?;
+    let mut changes = store.subscribe(&digest).ok_or_else(|| not_here(&digest))?;
+    let pieces = store.manifest(&digest).ok_or_else(|| not_here(&digest))?.pieces.len();
+    let mut told = PieceSet::empty(pieces);
+    loop {
+        changes.borrow_and_update();
+        let have = store.have(&digest).ok_or_else(|| not_here(&digest))?;
+        tell(&mut call, &mut told, &have).await?;
+        if told.is_full() {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            () = call.cancelled() => return Err(Refusal::Gone),
+            changed = changes.changed() => match changed {
+                Ok(()) => tokio::time::sleep(HAVE_BATCH).await,
+                // It was sealed, which the next round tells, or removed.
+                Err(_) if store.is_complete(&digest) => {}
+                Err(_) => return Err(not_here(&digest).into()),
+            },
+        }
+    }
+}
+
+/// Tells of everything in `have` that was not told yet; the first time of nothing, too, so that the caller knows.
+async fn tell(call: &mut IncomingCall, told: &mut PieceSet, have: &PieceSet) -> Result<(), Refusal> {
+    let mut fresh = PieceSet::empty(have.pieces());
+    have.iter().filter(|piece| told.insert(*piece)).for_each(|piece| {
+        fresh.insert(piece);
+    });
+    let complete = if told.is_full() { Complete::Whole } else { Complete::Partial };
+    let spans = fresh.spans();
+    let mut batches = spans.chunks(Have::MAX_SPANS).peekable();
+    if batches.peek().is_none() {
+        return call.reply(&Have { spans: List::default(), complete }, Vec::new()).await;
+    }
+    while let Some(batch) = batches.next() {
+        let complete = if batches.peek().is_some() { Complete::Partial } else { complete };
+        call.reply(&Have { spans: List::first_of(batch.iter().copied()), complete }, Vec::new()).await?;
+    }
+    Ok(())
+}
+
+fn not_here(digest: &Digest) -> Failure {
+    Failure::new(ErrorCode::NotFound, format!("{digest} is not here"))
+}

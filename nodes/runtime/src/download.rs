@@ -1,0 +1,384 @@
+//! Brings one content to this node: the driver around the pure [`Swarm`].
+//!
+//! The swarm decides, the driver does: it finds neighbours, keeps a watch on what each of them has, sends the requests
+//! that the swarm wants, checks and stores what comes, and tells the swarm how each thing went.
+
+mod fetch;
+mod neighbours;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdcq_env::Env;
+use rdcq_store::{Begun, Check, ContentStore, Partial, StoreError};
+use rdcq_swarm::{Action, Event, PeerId, PeerKind, RequestId, Settings, Swarm, Time};
+use rdcq_transport::Pool;
+use rdcq_wire::message::{Neighbour, Sources};
+use rdcq_wire::{Digest, Manifest, NodeId, PieceIndex, Role, Span};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+/// What is fetched, and by whom.
+#[derive(Clone)]
+pub struct Download {
+    /// Clock and executors.
+    pub env: Env,
+    /// Connections to everybody.
+    pub pool: Pool,
+    /// Where the content goes.
+    pub store: ContentStore,
+    /// The content.
+    pub digest: Digest,
+    /// SHA-256 of its manifest, from the tag's record.
+    pub manifest: Digest,
+    /// Who is asked for neighbours.
+    pub trackers: Vec<SocketAddr>,
+    /// Who is asked for pieces when no tracker answers.
+    pub origins: Vec<SocketAddr>,
+    /// This node's name; it is nobody's neighbour of its own.
+    pub node: NodeId,
+    /// The port at which this node serves pieces.
+    pub port: u16,
+    /// The number of the command on whose behalf this is done.
+    pub trace: u64,
+}
+
+/// Somebody who asked this node about the content that it is fetching, and so is fetching it too.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// Its name.
+    pub node: NodeId,
+    /// Where it serves.
+    pub addr: SocketAddr,
+}
+
+/// How a download went.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fetched {
+    /// Where the bytes came from.
+    pub sources: Sources,
+}
+
+/// Why a download ended without the content.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DownloadError {
+    /// Nobody served for a long time.
+    #[error(
+        "no piece of {digest} came from anybody for {seconds} s: {why}; what was verified is kept, try again"
+    )]
+    Stalled {
+        /// The content.
+        digest: Digest,
+        /// How long was waited.
+        seconds: u64,
+        /// What failed last.
+        why: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] Arc<StoreError>),
+}
+
+impl From<StoreError> for DownloadError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl Download {
+    /// After this long without a verified piece a download ends; a restarted server is back sooner.
+    pub const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Fetches what is missing and makes the content whole. Verified bytes are counted into `progress` as
+    /// `(done, size)`. Dropped half-way, it leaves what was verified for the next attempt.
+    pub async fn run(
+        self,
+        arrivals: mpsc::Receiver<Arrival>,
+        progress: watch::Sender<(u64, u64)>,
+    ) -> Result<Fetched, DownloadError> {
+        let (inputs, inbox) = mpsc::channel(INBOX);
+        let announcer = self.env.spawn(neighbours::announce(self.clone(), inputs.clone()));
+        let _announcer = AbortOnDropHandle::new(announcer);
+        let mut inbox = inbox;
+        let (manifest, known) = match self.store.manifest(&self.digest) {
+            Some(manifest) => (manifest, Vec::new()),
+            None => self.find_manifest(&mut inbox).await?,
+        };
+        let mut fetched = Fetched::default();
+        match self.store.begin(Arc::clone(&manifest)).await? {
+            Begun::Complete => fetched.sources.held = manifest.pieces.size(),
+            Begun::Partial(partial) => {
+                let mut driver =
+                    Driver::new(self.clone(), manifest, partial, inputs, inbox, arrivals, progress);
+                driver.join_all(known);
+                driver.run().await?;
+                fetched.sources = driver.sources();
+                self.store.seal(&self.digest, Check::Pieces).await?;
+            }
+        }
+        Ok(fetched)
+    }
+
+    /// Waits for neighbours and asks them for the manifest, agents first. Returns the neighbours, too.
+    async fn find_manifest(
+        &self,
+        inbox: &mut mpsc::Receiver<Input>,
+    ) -> Result<(Arc<Manifest>, Vec<Neighbour>), DownloadError> {
+        let give_up = self.env.now() + Self::PATIENCE;
+        let mut why = "no neighbour was found".to_owned();
+        loop {
+            let Ok(Some(input)) = tokio::time::timeout_at(give_up, inbox.recv()).await else {
+                return Err(self.stalled(why));
+            };
+            let Input::Neighbours(neighbours) = input else { continue };
+            match fetch::manifest(self, &neighbours).await {
+                Ok(manifest) => return Ok((Arc::new(manifest), neighbours)),
+                Err(error) => why = error,
+            }
+        }
+    }
+
+    fn stalled(&self, why: String) -> DownloadError {
+        DownloadError::Stalled { digest: self.digest, seconds: Self::PATIENCE.as_secs(), why }
+    }
+}
+
+/// Inputs that may wait for the driver; whoever has more waits with them.
+const INBOX: usize = 1024;
+
+/// What the driver's tasks tell it.
+enum Input {
+    Neighbours(Vec<Neighbour>),
+    Has(PeerId, Vec<Span>),
+    PeerLost(PeerId, String),
+    Bytes(RequestId),
+    Verified(RequestId, Span),
+    Failed(RequestId, rdcq_swarm::Failure, String),
+    StoreFailed(StoreError),
+}
+
+struct Peer {
+    addr: SocketAddr,
+    role: Role,
+    /// Ends the watch when the peer is forgotten.
+    _watch: AbortOnDropHandle<()>,
+}
+
+struct Driver {
+    download: Download,
+    manifest: Arc<Manifest>,
+    partial: Partial,
+    swarm: Swarm,
+    started: Instant,
+    peers: BTreeMap<PeerId, Peer>,
+    banned: Vec<SocketAddr>,
+    next_peer: u32,
+    requests: BTreeMap<RequestId, (PeerId, AbortOnDropHandle<()>)>,
+    inputs: mpsc::Sender<Input>,
+    inbox: mpsc::Receiver<Input>,
+    arrivals: mpsc::Receiver<Arrival>,
+    progress: watch::Sender<(u64, u64)>,
+    held: u64,
+    done: u64,
+    last_verified: Instant,
+    last_trouble: String,
+}
+
+impl Driver {
+    fn new(
+        download: Download,
+        manifest: Arc<Manifest>,
+        partial: Partial,
+        inputs: mpsc::Sender<Input>,
+        inbox: mpsc::Receiver<Input>,
+        arrivals: mpsc::Receiver<Arrival>,
+        progress: watch::Sender<(u64, u64)>,
+    ) -> Self {
+        let started = download.env.now();
+        let have = partial.have();
+        let lengths: Vec<u32> = manifest.pieces.iter().map(|piece| piece.len).collect();
+        let held = have.iter().map(|piece| u64::from(lengths[piece.as_usize()])).sum();
+        let seed = download.env.random_u64();
+        let swarm = Swarm::new(Settings::default(), lengths, have, seed, Time::default());
+        Self {
+            swarm,
+            started,
+            last_verified: started,
+            peers: BTreeMap::new(),
+            banned: Vec::new(),
+            next_peer: 0,
+            requests: BTreeMap::new(),
+            held,
+            done: held,
+            last_trouble: "nobody has it".to_owned(),
+            download,
+            manifest,
+            partial,
+            inputs,
+            inbox,
+            arrivals,
+            progress,
+        }
+    }
+
+    async fn run(&mut self) -> Result<(), DownloadError> {
+        self.show_progress();
+        while !self.swarm.is_complete() {
+            self.act();
+            let give_up = self.last_verified + Download::PATIENCE;
+            let wake = self.swarm.poll_timeout().map_or(give_up, |at| (self.started + at.0).min(give_up));
+            tokio::select! {
+                biased;
+                Some(input) = self.inbox.recv() => self.handle(input)?,
+                Some(arrival) = self.arrivals.recv() => self.join(Neighbour {
+                    node: Some(arrival.node),
+                    role: Role::Agent,
+                    addr: arrival.addr,
+                }),
+                () = tokio::time::sleep_until(wake) => {
+                    if self.download.env.now() >= give_up {
+                        return Err(self.download.stalled(self.last_trouble.clone()));
+                    }
+                    let now = self.now();
+                    self.swarm.handle_timeout(now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Time {
+        Time(self.download.env.now() - self.started)
+    }
+
+    fn tell(&mut self, event: Event) {
+        let now = self.now();
+        self.swarm.handle_event(now, event);
+    }
+
+    fn handle(&mut self, input: Input) -> Result<(), DownloadError> {
+        match input {
+            Input::Neighbours(neighbours) => self.join_all(neighbours),
+            Input::Has(peer, spans) => self.tell(Event::PeerHas { peer, spans }),
+            Input::PeerLost(peer, why) => self.leave(peer, why),
+            Input::Bytes(request) => self.tell(Event::Progress { request }),
+            Input::Verified(request, span) => self.verified(request, span),
+            Input::Failed(request, failure, why) => self.failed(request, failure, why),
+            Input::StoreFailed(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn join_all(&mut self, neighbours: Vec<Neighbour>) {
+        neighbours.into_iter().for_each(|neighbour| self.join(neighbour));
+    }
+
+    fn join(&mut self, neighbour: Neighbour) {
+        let Neighbour { node, role, addr } = neighbour;
+        let myself = node.as_ref() == Some(&self.download.node) && role == Role::Agent;
+        let known = self.peers.values().any(|peer| peer.addr == addr);
+        if myself || known || self.banned.contains(&addr) || self.peers.len() >= MAX_PEERS {
+            return;
+        }
+        let id = PeerId(self.next_peer);
+        self.next_peer += 1;
+        let kind = if role == Role::Origin { PeerKind::Origin } else { PeerKind::Agent };
+        let watch = neighbours::watch(self.download.clone(), addr, role, id, self.inputs.clone());
+        let watch = AbortOnDropHandle::new(self.download.env.spawn(watch));
+        self.peers.insert(id, Peer { addr, role, _watch: watch });
+        self.tell(Event::PeerJoined { peer: id, kind });
+    }
+
+    fn leave(&mut self, peer: PeerId, why: String) {
+        if self.peers.remove(&peer).is_some() {
+            self.last_trouble = why;
+            self.requests.retain(|_, (asked, _)| *asked != peer);
+            self.tell(Event::PeerLeft { peer });
+        }
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.swarm.poll_action() {
+            match action {
+                Action::Request { request, peer, span } => self.request(request, peer, span),
+                Action::Cancel { request } => drop(self.requests.remove(&request)),
+                Action::GiveUp { peer } => {
+                    if let Some(Peer { addr, role, .. }) = self.peers.get(&peer) {
+                        tracing::info!(%addr, %role, "silent; its pieces are asked elsewhere");
+                        self.last_trouble = format!("{role} {addr} was silent");
+                    }
+                }
+                Action::Ban { peer } => {
+                    if let Some(Peer { addr, role, .. }) = self.peers.remove(&peer) {
+                        let digest = self.download.digest;
+                        tracing::warn!(target: "rdcq::audit", %addr, %role, %digest, "banned: it sent wrong bytes");
+                        self.requests.retain(|_, (asked, _)| *asked != peer);
+                        self.banned.push(addr);
+                    }
+                }
+            }
+        }
+    }
+
+    fn request(&mut self, request: RequestId, peer: PeerId, span: Span) {
+        let Some(Peer { addr, role, .. }) = self.peers.get(&peer) else { return };
+        let order = fetch::Order {
+            addr: *addr,
+            role: *role,
+            request,
+            span,
+            manifest: Arc::clone(&self.manifest),
+            partial: self.partial.clone(),
+        };
+        let task = self.download.env.spawn(fetch::pieces(self.download.clone(), order, self.inputs.clone()));
+        self.requests.insert(request, (peer, AbortOnDropHandle::new(task)));
+    }
+
+    fn verified(&mut self, request: RequestId, span: Span) {
+        self.last_verified = self.download.env.now();
+        for piece in span.indices() {
+            if !self.swarm.have().contains(piece) {
+                self.done += self.bytes_of(piece);
+            }
+            self.tell(Event::PieceVerified { request, piece });
+        }
+        self.requests.remove(&request);
+        self.tell(Event::RequestDone { request });
+        self.show_progress();
+    }
+
+    fn failed(&mut self, request: RequestId, failure: rdcq_swarm::Failure, why: String) {
+        let Some((peer, _)) = self.requests.remove(&request) else { return };
+        tracing::debug!(%why, "a request for pieces failed");
+        self.last_trouble.clone_from(&why);
+        let lost = matches!(failure, rdcq_swarm::Failure::Lost);
+        self.tell(Event::RequestFailed { request, failure });
+        if lost {
+            self.leave(peer, why);
+        }
+    }
+
+    fn bytes_of(&self, piece: PieceIndex) -> u64 {
+        self.manifest.pieces.piece(piece).map_or(0, |piece| piece.len.into())
+    }
+
+    fn show_progress(&self) {
+        self.progress.send_replace((self.done, self.manifest.pieces.size()));
+    }
+
+    fn sources(&self) -> Sources {
+        let report = self.swarm.report();
+        Sources {
+            origins: report.origin_bytes,
+            agents: report.agent_bytes,
+            held: self.held,
+            duplicate: report.duplicate_bytes,
+        }
+    }
+}
+
+/// Most neighbours that one download talks to.
+const MAX_PEERS: usize = 64;

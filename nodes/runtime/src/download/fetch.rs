@@ -1,0 +1,128 @@
+//! Fetching: a manifest, a span of pieces.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::seq::SliceRandom;
+use rdcq_store::{Partial, StoreError};
+use rdcq_swarm::{Failure, RequestId};
+use rdcq_transport::{CallError, Scope};
+use rdcq_wire::message::{GetManifest, GetPieces, Neighbour, Pieces};
+use rdcq_wire::{Digest, ErrorCode, Manifest, Role, Span};
+use tokio::sync::mpsc;
+
+use super::{Download, Input};
+
+/// How long a manifest may take.
+const MANIFEST_PATIENCE: Duration = Duration::from_secs(10);
+/// How long one request for pieces may take. The swarm gives a silent peer up much sooner.
+const PIECES_PATIENCE: Duration = Duration::from_secs(600);
+/// Agents asked for a manifest before the origins are: each may have it, none must.
+const AGENTS_ASKED: usize = 2;
+
+/// Asks neighbours for the manifest until one has it; says what failed last if none does.
+pub(super) async fn manifest(download: &Download, neighbours: &[Neighbour]) -> Result<Manifest, String> {
+    let (mut agents, mut origins): (Vec<_>, Vec<_>) = neighbours.iter().partition(|n| n.role == Role::Agent);
+    agents.retain(|neighbour| neighbour.node.as_ref() != Some(&download.node));
+    agents.shuffle(&mut download.env.rng());
+    origins.shuffle(&mut download.env.rng());
+    let mut why = "no neighbour was found".to_owned();
+    for neighbour in agents.into_iter().take(AGENTS_ASKED).chain(origins) {
+        match manifest_from(download, neighbour).await {
+            Ok(manifest) => return Ok(manifest),
+            Err(error) => why = format!("{} {}: {error}", neighbour.role, neighbour.addr),
+        }
+    }
+    Err(why)
+}
+
+async fn manifest_from(download: &Download, from: &Neighbour) -> Result<Manifest, String> {
+    let scope = Scope { trace: download.trace, deadline: download.env.now() + MANIFEST_PATIENCE };
+    let request = GetManifest { digest: download.digest, manifest: download.manifest };
+    let answer = download.pool.call(from.addr, from.role, scope, &request, Vec::new()).await;
+    let body = answer.map_err(|error| error.to_string())?.body;
+    let bytes = body.collect().await.map_err(|error| error.to_string())?.concat();
+    let manifest = checked(&bytes, download);
+    if manifest.is_none() {
+        let (addr, role, digest) = (from.addr, from.role, download.digest);
+        tracing::warn!(target: "rdcq::audit", %addr, %role, %digest, "it sent a wrong manifest");
+    }
+    manifest.ok_or_else(|| "it sent a wrong manifest".to_owned())
+}
+
+/// The manifest that the tag's record promised, or nothing.
+fn checked(bytes: &[u8], download: &Download) -> Option<Manifest> {
+    if Digest::of(bytes) != download.manifest {
+        return None;
+    }
+    Manifest::decode(bytes).ok().filter(|manifest| manifest.content == download.digest)
+}
+
+/// One request for pieces.
+pub(super) struct Order {
+    pub(super) addr: SocketAddr,
+    pub(super) role: Role,
+    pub(super) request: RequestId,
+    pub(super) span: Span,
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) partial: Partial,
+}
+
+/// Fetches, checks and stores a span, and says how it went.
+pub(super) async fn pieces(download: Download, order: Order, inputs: mpsc::Sender<Input>) {
+    let request = order.request;
+    let input = match receive(&download, &order, &inputs).await {
+        Ok((span, bytes)) => match order.partial.write_span(span, bytes).await {
+            Ok(()) => Input::Verified(request, span),
+            Err(error @ StoreError::WrongBytes { .. }) => {
+                Input::Failed(request, Failure::WrongBytes, format!("{} {}: {error}", order.role, order.addr))
+            }
+            Err(error) => Input::StoreFailed(error),
+        },
+        Err((failure, why)) => Input::Failed(request, failure, why),
+    };
+    // The driver may be gone; then nobody needs to know.
+    let _ = inputs.send(input).await;
+}
+
+async fn receive(
+    download: &Download,
+    order: &Order,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<(Span, Vec<Bytes>), (Failure, String)> {
+    let failed = |error: CallError| (kind_of(&error), format!("{} {}: {error}", order.role, order.addr));
+    let scope = Scope { trace: download.trace, deadline: download.env.now() + PIECES_PATIENCE };
+    let request = GetPieces { digest: download.digest, span: order.span };
+    let call = download.pool.call(order.addr, order.role, scope, &request, Vec::new());
+    let answer = call.await.map_err(failed)?;
+    let Pieces { span, .. } = answer.message;
+    let mut body = answer.body;
+    let announced = u64::from(body.remaining());
+    let wanted = order.manifest.pieces.bytes_of_span(span).map(|range| range.end - range.start);
+    if span.first != order.span.first || span.count > order.span.count || wanted != Some(announced) {
+        let why = format!("{} {}: it answered {span:?} with {announced} bytes", order.role, order.addr);
+        return Err((Failure::WrongBytes, why));
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.next().await.map_err(failed)? {
+        bytes.push(chunk);
+        // A full inbox means that the driver will not believe in silence before it has read it.
+        let _ = inputs.try_send(Input::Bytes(order.request));
+    }
+    Ok((span, bytes))
+}
+
+fn kind_of(error: &CallError) -> Failure {
+    match error {
+        CallError::Failed(failure) => match failure.code {
+            ErrorCode::Busy => {
+                Failure::Busy { retry_after: Duration::from_millis(failure.retry_after_ms.into()) }
+            }
+            _ => Failure::NotHeld,
+        },
+        CallError::Protocol(_) => Failure::WrongBytes,
+        _ => Failure::Lost,
+    }
+}

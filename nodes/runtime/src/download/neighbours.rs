@@ -1,0 +1,99 @@
+//! Finding neighbours, and hearing from each what it has.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rdcq_swarm::PeerId;
+use rdcq_transport::{CallError, Scope};
+use rdcq_wire::message::{Announce, Goal, Have, Neighbour, Neighbours, Watch};
+use rdcq_wire::{ErrorCode, Role};
+use tokio::sync::mpsc;
+
+use super::{Download, Input};
+
+/// How long a tracker may take to answer.
+const TRACKER_PATIENCE: Duration = Duration::from_secs(2);
+/// How soon trackers are tried again when none answers.
+const TRACKER_RETRY: Duration = Duration::from_millis(500);
+/// How long one watch may last before it is renewed.
+const WATCH_LIFE: Duration = Duration::from_secs(3600);
+/// How long a peer that does not have the content yet is left alone before it is asked again.
+const WATCH_RETRY: Duration = Duration::from_millis(50);
+/// How often such a peer is asked before it counts as gone until a tracker names it again.
+const WATCH_TRIES: u32 = 20;
+
+/// Announces that this node seeks the content, again and again, and passes on whom the trackers name. If none
+/// answers, the origins are all there is.
+pub(super) async fn announce(download: Download, inputs: mpsc::Sender<Input>) {
+    loop {
+        let (neighbours, again) = match ask_trackers(&download).await {
+            Some(Neighbours { neighbours, again_ms }) => {
+                (neighbours.into_vec(), Duration::from_millis(again_ms.into()))
+            }
+            None => (known_origins(&download), TRACKER_RETRY),
+        };
+        if inputs.send(Input::Neighbours(neighbours)).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(again.max(TRACKER_RETRY / 10)).await;
+    }
+}
+
+async fn ask_trackers(download: &Download) -> Option<Neighbours> {
+    let announce = Announce { digest: download.digest, goal: Goal::Seek, port: download.port };
+    for tracker in &download.trackers {
+        let scope = Scope { trace: download.trace, deadline: download.env.now() + TRACKER_PATIENCE };
+        match download.pool.call(*tracker, Role::Tracker, scope, &announce, Vec::new()).await {
+            Ok(answer) => return Some(answer.message),
+            Err(error) => tracing::warn!(%tracker, %error, "a tracker does not answer"),
+        }
+    }
+    None
+}
+
+fn known_origins(download: &Download) -> Vec<Neighbour> {
+    download.origins.iter().map(|addr| Neighbour { node: None, role: Role::Origin, addr: *addr }).collect()
+}
+
+/// Listens to what one peer has, until it has everything or is lost.
+pub(super) async fn watch(
+    download: Download,
+    addr: SocketAddr,
+    role: Role,
+    peer: PeerId,
+    inputs: mpsc::Sender<Input>,
+) {
+    let mut tries = 0;
+    let error = loop {
+        match watch_once(&download, addr, role, peer, &inputs).await {
+            Ok(()) => return,
+            Err(CallError::Failed(failure)) if failure.code == ErrorCode::NotFound && tries < WATCH_TRIES => {
+                tries += 1;
+                tokio::time::sleep(WATCH_RETRY).await;
+            }
+            Err(error) => break error,
+        }
+    };
+    let why = format!("{role} {addr} was lost: {error}");
+    // The driver may be gone; then nobody needs to know.
+    let _ = inputs.send(Input::PeerLost(peer, why)).await;
+}
+
+async fn watch_once(
+    download: &Download,
+    addr: SocketAddr,
+    role: Role,
+    peer: PeerId,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<(), CallError> {
+    let scope = Scope { trace: download.trace, deadline: download.env.now() + WATCH_LIFE };
+    let connection = download.pool.get(addr, role, download.env.now() + TRACKER_PATIENCE).await?;
+    let mut exchange = connection.exchange(scope, &Watch { digest: download.digest }).await?;
+    while let Some(frame) = exchange.next().await? {
+        let have: Have = frame.decode()?;
+        if inputs.send(Input::Has(peer, have.spans.into_vec())).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,24 @@
+//! From configuration to a running node.
+//!
+//! A role's `App` is bound ([`Bound`]: its address is taken, nothing runs), then spawned ([`Running`]: the only handle
+//! needed to stop it). It stands on a [`Host`] — clock, disk, network, catalogues — which a simulation replaces as a
+//! whole. Around the apps, this crate holds what more than one role needs: serving content out of a store
+//! ([`content`]), keeping content that is in use and dropping what has no name any more ([`Leases`], [`Collector`]),
+//! and the driver that joins the pure swarm to the network ([`Download`]).
+
+mod collector;
+pub mod content;
+mod credentials;
+mod download;
+mod host;
+mod leases;
+mod refuse;
+mod running;
+
+pub use collector::Collector;
+pub use credentials::{CredentialsError, load_credentials, security};
+pub use download::{Arrival, Download, DownloadError, Fetched};
+pub use host::{Catalogues, Host};
+pub use leases::{Claim, Leases};
+pub use refuse::{failure_of_call, failure_of_store};
+pub use running::{Bound, Member, Running, StartError, repeat};

@@ -1,0 +1,158 @@
+//! Binding, running and stopping a role.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdcq_certs::Credentials;
+use rdcq_config::Limits;
+use rdcq_env::Env;
+use rdcq_store::{CatalogueError, StoreError};
+use rdcq_transport::{Endpoint, OpenError, Pool, Service};
+use rdcq_wire::{Identity, Role};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Host, security};
+
+/// Who a role runs as, and where it keeps its files.
+#[derive(Clone)]
+pub struct Member {
+    /// The node's credentials.
+    pub credentials: Arc<Credentials>,
+    /// The folder that is the role's alone.
+    pub data_dir: PathBuf,
+    /// How much it takes on.
+    pub limits: Limits,
+}
+
+/// A role whose address is taken and of which nothing runs yet.
+pub struct Bound {
+    /// What it stands on.
+    pub host: Host,
+    /// Who it runs as.
+    pub member: Member,
+    /// Its endpoint, for serving and for asking.
+    pub endpoint: Endpoint,
+    /// Its connections to others.
+    pub pool: Pool,
+    role: Role,
+}
+
+impl Bound {
+    /// Takes the address. The certificate must carry the role.
+    pub fn bind(host: &Host, member: Member, role: Role, listen: SocketAddr) -> Result<Self, StartError> {
+        let identity = member.credentials.identity();
+        if !identity.roles.contains(role) {
+            return Err(StartError::Role { role, identity: identity.clone() });
+        }
+        let limits = rdcq_transport::Limits {
+            max_connections: member.limits.max_connections as usize,
+            ..rdcq_transport::Limits::default()
+        };
+        let security = security(&member.credentials);
+        let endpoint = Endpoint::open(&host.env, host.network.as_ref(), listen, security, limits)
+            .map_err(|source| StartError::Open { listen, source })?;
+        let pool = Pool::new(host.env.clone(), endpoint.clone());
+        Ok(Self { host: host.clone(), member, endpoint, pool, role })
+    }
+
+    /// The address taken.
+    pub fn addr(&self) -> SocketAddr {
+        self.endpoint.local_addr()
+    }
+
+    /// Begins to serve. `stop` ends the role's background work.
+    pub fn serve<S: Service>(self, service: Arc<S>, stop: CancellationToken) -> Running {
+        self.endpoint.serve(self.role, service);
+        tracing::info!(role = %self.role, addr = %self.addr(), "serving");
+        Running { role: self.role, endpoint: self.endpoint, stop }
+    }
+}
+
+/// A role that runs; dropping the handle does not stop it.
+pub struct Running {
+    role: Role,
+    endpoint: Endpoint,
+    stop: CancellationToken,
+}
+
+impl Running {
+    /// Which role it is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Where it serves.
+    pub fn addr(&self) -> SocketAddr {
+        self.endpoint.local_addr()
+    }
+
+    /// Says good-bye, lets running requests end within `grace`, then stops.
+    pub async fn drain(self, grace: Duration) {
+        self.stop.cancel();
+        self.endpoint.drain(grace).await;
+        tracing::info!(role = %self.role, "stopped");
+    }
+}
+
+/// Repeats a piece of background work until the role stops: at once, then with `pause` between the end of one round
+/// and the start of the next.
+pub fn repeat<F, W>(env: &Env, stop: &CancellationToken, pause: Duration, mut work: W)
+where
+    W: FnMut() -> F + Send + 'static,
+    F: Future<Output = ()> + Send,
+{
+    let stop = stop.clone();
+    env.spawn(async move {
+        let rounds = async {
+            loop {
+                work().await;
+                tokio::time::sleep(pause).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = rounds => {}
+        }
+    });
+}
+
+/// Why a role does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The certificate does not carry the role.
+    #[error("the certificate is for {identity}, which is no {role}; issue one with the role")]
+    Role {
+        /// The role to run.
+        role: Role,
+        /// Whom the certificate names.
+        identity: Identity,
+    },
+    /// The address cannot be taken.
+    #[error("cannot listen on {listen}: {source}")]
+    Open {
+        /// The address.
+        listen: SocketAddr,
+        /// Why.
+        source: OpenError,
+    },
+    /// The content store does not open.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The catalogue does not open.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// The herd has too few servers for the role.
+    #[error("{role} needs at least one {needed}; name it under [herd]")]
+    Herd {
+        /// The role to run.
+        role: Role,
+        /// What it needs.
+        needed: Role,
+    },
+    /// Something of the role's own.
+    #[error("{0}")]
+    Other(String),
+}

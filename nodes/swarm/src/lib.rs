@@ -1,0 +1,35 @@
+//! The pure scheduler of a swarm download: who is asked for which span of pieces, and when.
+//!
+//! One [`Swarm`] fetches one blob. Its driver tells it what happened ([`Event`]) and what time it is ([`Time`]), carries
+//! out what it decides ([`Action`]), and calls it again when its timer ([`Swarm::poll_timeout`]) is due. The simulator
+//! and the agent drive the same code.
+//!
+//! The rules, in the order in which they matter:
+//!
+//! 1. A piece that an agent is known to hold is asked from an agent, rarest first, so that the origins send about one
+//!    copy in sum over all agents; the origins are asked for what no agent holds yet. Each agent walks the blob from a
+//!    start of its own, so that agents that begin together fetch different pieces.
+//! 2. An agent without neighbours pulls from the origins at line rate: large windows, long spans.
+//! 3. Windows follow each peer's measured rate: large enough to keep it busy, small enough to turn pieces around fast.
+//! 4. A silent peer is given up, a lying one banned, a busy one left alone for as long as it asked.
+//! 5. When the last few pieces are in flight, those that are overdue are asked from a second peer as well.
+//!
+//! Left to others: the bytes, their hashes, connections, announcing to neighbours what is held, and deciding who the
+//! neighbours are.
+
+mod bits;
+mod event;
+mod pace;
+mod peer;
+mod pieces;
+mod report;
+mod request;
+mod settings;
+mod swarm;
+mod time;
+
+pub use event::{Action, Event, Failure, PeerId, PeerKind, RequestId};
+pub use report::Report;
+pub use settings::{Settings, WindowSettings};
+pub use swarm::Swarm;
+pub use time::Time;

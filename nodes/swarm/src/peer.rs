@@ -1,0 +1,146 @@
+//! One neighbour.
+
+use std::time::Duration;
+
+use crate::bits::Bits;
+use crate::event::{PeerKind, RequestId};
+use crate::pace::Pace;
+use crate::settings::WindowSettings;
+use crate::time::Time;
+
+/// The first pause after a request was lost, doubled with each further loss.
+const LOST_PAUSE: Duration = Duration::from_millis(50);
+/// Doublings of that pause: at most 3.2 s.
+const LOST_DOUBLINGS: u32 = 6;
+/// Doublings of the silence that is borne from a peer that was given up and is tried again.
+const SILENCE_DOUBLINGS: u32 = 4;
+
+/// A neighbour that is not banned.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) kind: PeerKind,
+    /// The pieces that it is known to hold.
+    pub(crate) has: Bits,
+    pub(crate) standing: Standing,
+    /// Its open requests, oldest first.
+    pub(crate) open: Vec<RequestId>,
+    pub(crate) in_flight_bytes: u64,
+    /// When its silence began: its last byte, or the request that ended its idleness.
+    pub(crate) heard: Time,
+    pub(crate) pace: Pace,
+    pub(crate) search: Search,
+    /// The piece after the last span asked of it.
+    pub(crate) cursor: Option<u32>,
+    losses: u32,
+    give_ups: u32,
+}
+
+/// Whether a peer may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Good,
+    /// It was busy, or a request was lost.
+    Pausing {
+        until: Time,
+    },
+    /// It was silent.
+    GivenUp {
+        until: Time,
+    },
+}
+
+/// Whether it is worth looking for something to ask of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Search {
+    Worthwhile,
+    /// Nothing was found, and nothing has changed since.
+    Exhausted,
+}
+
+impl Peer {
+    pub(crate) fn new(kind: PeerKind, pieces: u32, now: Time) -> Self {
+        let has = match kind {
+            PeerKind::Origin => Bits::full(pieces),
+            PeerKind::Agent => Bits::empty(pieces),
+        };
+        Self {
+            kind,
+            has,
+            standing: Standing::Good,
+            open: Vec::new(),
+            in_flight_bytes: 0,
+            heard: now,
+            pace: Pace::new(now),
+            search: Search::Worthwhile,
+            cursor: None,
+            losses: 0,
+            give_ups: 0,
+        }
+    }
+
+    /// When it will have been silent for too long, if it owes anything. `silence` is borne the first time, and twice as
+    /// much each further time: behind a link slower than anybody thought of, giving up again and again would throw away
+    /// what is on its way and never end.
+    pub(crate) fn silent_at(&self, silence: Duration) -> Option<Time> {
+        let borne = silence.saturating_mul(1 << self.give_ups.min(SILENCE_DOUBLINGS));
+        (!self.open.is_empty()).then(|| self.heard + borne)
+    }
+
+    /// It was silent for too long, and rests.
+    pub(crate) const fn give_up(&mut self, until: Time) {
+        self.give_ups = self.give_ups.saturating_add(1);
+        self.standing = Standing::GivenUp { until };
+    }
+
+    /// Whether its holdings count: it can be asked now, or after a short pause.
+    pub(crate) const fn is_usable(&self) -> bool {
+        !matches!(self.standing, Standing::GivenUp { .. })
+    }
+
+    /// The bytes that may be asked of it now; `u64::MAX` of an idle peer, which may always be asked for one piece.
+    pub(crate) fn room(&self, window: &WindowSettings) -> u64 {
+        match self.standing {
+            Standing::Good if self.open.is_empty() => u64::MAX,
+            Standing::Good => self.pace.window(window).saturating_sub(self.in_flight_bytes),
+            Standing::Pausing { .. } | Standing::GivenUp { .. } => 0,
+        }
+    }
+
+    /// The longest span that may be asked of it now, in bytes, should its first piece be shorter.
+    pub(crate) fn span_bytes(&self, window: &WindowSettings) -> u64 {
+        self.pace.window(window).saturating_sub(self.in_flight_bytes).min(window.span_bytes)
+    }
+
+    /// How full its window is, in thousandths.
+    pub(crate) fn fill(&self, window: &WindowSettings) -> u64 {
+        self.in_flight_bytes.saturating_mul(1000) / self.pace.window(window).max(1)
+    }
+
+    /// Leaves the peer alone for a while; never shortens a pause.
+    pub(crate) fn pause(&mut self, until: Time) {
+        self.standing = match self.standing {
+            Standing::Good => Standing::Pausing { until },
+            Standing::Pausing { until: before } => Standing::Pausing { until: before.max(until) },
+            given_up @ Standing::GivenUp { .. } => given_up,
+        };
+    }
+
+    /// A request was lost.
+    pub(crate) fn lost(&mut self, now: Time) {
+        self.pause(now + LOST_PAUSE * (1 << self.losses.min(LOST_DOUBLINGS)));
+        self.losses = self.losses.saturating_add(1);
+    }
+
+    /// A piece came.
+    pub(crate) const fn delivered(&mut self) {
+        self.losses = 0;
+    }
+
+    /// When something about the peer is due, apart from its silence.
+    pub(crate) const fn due(&self) -> Option<Time> {
+        match self.standing {
+            Standing::Good => None,
+            Standing::Pausing { until } | Standing::GivenUp { until } => Some(until),
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! The state machine: events and time in, actions out.
+
+mod choose;
+mod invariants;
+mod standing;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use rdcq_wire::{PieceIndex, PieceSet, Span};
+
+use crate::event::{Action, Event, Failure, PeerId, PeerKind, RequestId};
+use crate::peer::{Peer, Search};
+use crate::pieces::Pieces;
+use crate::report::Report;
+use crate::request::{Answer, Request, Waste};
+use crate::settings::{Settings, WindowSettings};
+use crate::time::Time;
+
+/// How many ended requests are remembered: what a sender had under way when it was cancelled is still its own.
+const REMEMBERED_REQUESTS: usize = 256;
+/// How many spans of one announcement are looked at; an honest peer needs at most one for every second piece.
+const MAX_ANNOUNCED_SPANS: usize = 131_072;
+
+/// The download of one blob: decides who is asked for which span of pieces, and when.
+///
+/// After every call of a `handle_*` method the driver takes actions until there are none, then sets its timer. Events
+/// about requests or peers that are not known, or no longer, are allowed and change nothing that matters.
+#[derive(Debug)]
+pub struct Swarm {
+    settings: Settings,
+    pieces: Pieces,
+    mean_length: u64,
+    peers: BTreeMap<PeerId, Peer>,
+    banned: BTreeSet<PeerId>,
+    requests: BTreeMap<RequestId, Request>,
+    ended: VecDeque<(RequestId, PeerId)>,
+    next_request: RequestId,
+    outbox: VecDeque<Action>,
+    /// Since when the origins have had nothing to do although pieces are wanted: agents hold them all.
+    starved_since: Option<Time>,
+    report: Report,
+    rng: StdRng,
+    /// Orders equal peers differently in each swarm.
+    salt: u32,
+    now: Time,
+}
+
+impl Swarm {
+    /// A download of the blob whose pieces have these `lengths` in bytes, of which those in `have` are stored already.
+    /// Agents that begin together need different seeds, or they would all fetch the same pieces from the origin.
+    ///
+    /// # Panics
+    ///
+    /// If `have` is not a set of `lengths.len()` pieces.
+    pub fn new(settings: Settings, lengths: Vec<u32>, have: PieceSet, seed: u64, now: Time) -> Self {
+        let pieces = Pieces::new(lengths, have);
+        let mut rng = StdRng::seed_from_u64(seed);
+        Self {
+            settings,
+            mean_length: pieces.mean_length(),
+            pieces,
+            peers: BTreeMap::new(),
+            banned: BTreeSet::new(),
+            requests: BTreeMap::new(),
+            ended: VecDeque::new(),
+            next_request: RequestId(0),
+            outbox: VecDeque::new(),
+            starved_since: None,
+            report: Report::default(),
+            salt: rng.random(),
+            rng,
+            now,
+        }
+    }
+
+    /// Takes in what happened. A `now` before that of an earlier call counts as that of the earlier call.
+    pub fn handle_event(&mut self, now: Time, event: Event) {
+        self.now = self.now.max(now);
+        match event {
+            Event::PeerJoined { peer, kind } => self.peer_joined(peer, kind),
+            Event::PeerLeft { peer } => self.peer_left(peer),
+            Event::PeerHas { peer, spans } => self.peer_has(peer, &spans),
+            Event::PieceVerified { request, piece } => self.piece_verified(request, piece),
+            Event::Progress { request } => self.progress(request),
+            Event::RequestDone { request } => self.request_done(request),
+            Event::RequestFailed { request, failure } => self.request_failed(request, failure),
+        }
+        self.check();
+    }
+
+    /// Takes in that time has passed; due when [`Self::poll_timeout`] says, harmless at any other time.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.now = self.now.max(now);
+        self.give_up_silent_peers();
+        self.end_pauses();
+        self.search_again();
+        self.check();
+    }
+
+    /// The next thing to do; `None` when there is nothing more to do until something happens.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        let action = self.outbox.pop_front().or_else(|| self.next_request());
+        self.check();
+        action
+    }
+
+    /// When [`Self::handle_timeout`] is due, should nothing happen before.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if self.is_complete() {
+            return None;
+        }
+        let silence = self.settings.silence;
+        let peers =
+            self.peers.values().flat_map(|peer| [peer.silent_at(silence), peer.due()].into_iter().flatten());
+        // What is past was acted upon, or nobody could act upon it.
+        let starved = self.starved_since.map(|since| since + self.settings.origin_patience);
+        let starved = starved.filter(|due| *due > self.now);
+        peers.chain(starved).chain(self.next_overdue()).min()
+    }
+
+    /// Whether every piece is held.
+    pub const fn is_complete(&self) -> bool {
+        self.have().is_full()
+    }
+
+    /// The pieces that are held.
+    pub const fn have(&self) -> &PieceSet {
+        self.pieces.have()
+    }
+
+    /// What the download has cost so far.
+    pub fn report(&self) -> Report {
+        self.report.clone()
+    }
+
+    fn peer_has(&mut self, id: PeerId, spans: &[Span]) {
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.kind == PeerKind::Agent) else { return };
+        let usable = peer.is_usable();
+        let mut in_flight = 0;
+        for span in spans.iter().take(MAX_ANNOUNCED_SPANS) {
+            peer.has.insert_range(span.range(), |piece| {
+                in_flight += u32::from(self.pieces.flights(piece));
+                if usable {
+                    self.pieces.gain_holder(piece);
+                }
+            });
+        }
+        peer.search = Search::Worthwhile;
+        if in_flight > 0 {
+            self.give_way_at_origins();
+        }
+    }
+
+    fn progress(&mut self, id: RequestId) {
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&request.peer) else { return };
+        peer.heard = self.now;
+        if request.answer == Answer::Awaited {
+            request.answer = Answer::Begun;
+            peer.pace.answered(self.now.since(request.made_at));
+        }
+    }
+
+    fn piece_verified(&mut self, id: RequestId, piece: PieceIndex) {
+        if piece.0 >= self.pieces.count() {
+            return;
+        }
+        self.progress(id);
+        let length = self.pieces.length(piece.0);
+        self.credit(id, length);
+        if !self.pieces.verified(piece) {
+            self.report.duplicate(length);
+        }
+        if self.requests.get_mut(&id).is_some_and(|request| request.settle(piece)) {
+            self.landed(id, piece.0);
+        }
+        if self.pieces.flights(piece.0) > 0 {
+            self.settle_elsewhere(piece);
+        }
+        self.end_if_settled(id);
+    }
+
+    /// Writes a piece's bytes down to whom they came from.
+    fn credit(&mut self, id: RequestId, length: u32) {
+        let Some(peer_id) = self.sender(id) else { return self.report.late(length) };
+        let Some(peer) = self.peers.get_mut(&peer_id) else { return self.report.late(length) };
+        self.report.delivered(peer_id, peer.kind, length);
+        peer.delivered();
+        if let Some(request) = self.requests.get(&id) {
+            peer.pace.delivered(self.now, length, request.mark);
+        }
+    }
+
+    /// A piece is no longer pending in a request that stays open.
+    fn landed(&mut self, id: RequestId, piece: u32) {
+        self.pieces.land(piece);
+        let peer = self.requests.get(&id).and_then(|request| self.peers.get_mut(&request.peer));
+        if let Some(peer) = peer {
+            peer.in_flight_bytes -= u64::from(self.pieces.length(piece));
+            peer.search = Search::Worthwhile;
+        }
+    }
+
+    /// Other requests need no longer bring a piece that has come.
+    fn settle_elsewhere(&mut self, piece: PieceIndex) {
+        let others: Vec<RequestId> = self
+            .requests
+            .iter_mut()
+            .filter_map(|(id, request)| request.settle(piece).then_some(*id))
+            .collect();
+        for id in others {
+            self.landed(id, piece.0);
+            if let Some(request) = self.requests.get_mut(&id) {
+                request.waste = Waste::SomePiece;
+            }
+            self.end_if_settled(id);
+        }
+    }
+
+    /// A request that has nothing more to bring is over; one that would yet bring what came from elsewhere is cancelled.
+    fn end_if_settled(&mut self, id: RequestId) {
+        let Some(request) = self.requests.get(&id).filter(|request| request.pending.is_empty()) else {
+            return;
+        };
+        match request.waste {
+            Waste::Nothing => self.end(id),
+            Waste::SomePiece => self.cancel(id),
+        }
+    }
+
+    fn request_done(&mut self, id: RequestId) {
+        self.progress(id);
+        // Everything verified has ended the request already: the peer left something out.
+        self.request_failed(id, Failure::Lost);
+    }
+
+    fn request_failed(&mut self, id: RequestId, failure: Failure) {
+        let Some(peer_id) = self.sender(id) else { return };
+        if failure == Failure::WrongBytes {
+            return self.ban(peer_id);
+        }
+        let Some(request) = self.requests.get(&id) else { return };
+        let pending = request.pending.clone();
+        self.end(id);
+        match failure {
+            Failure::Busy { retry_after } => self.peer_busy(peer_id, retry_after),
+            Failure::NotHeld => self.peer_lacks(peer_id, &pending),
+            Failure::Lost | Failure::WrongBytes => self.peer_lost(peer_id),
+        }
+    }
+
+    /// Whom a request was made of, as long as that is remembered.
+    fn sender(&self, id: RequestId) -> Option<PeerId> {
+        let open = self.requests.get(&id).map(|request| request.peer);
+        open.or_else(|| self.ended.iter().find(|(ended, _)| *ended == id).map(|(_, peer)| *peer))
+    }
+
+    /// Ends a request that the driver goes on with.
+    fn cancel(&mut self, id: RequestId) {
+        self.outbox.push_back(Action::Cancel { request: id });
+        self.end(id);
+    }
+
+    /// Forgets a request; what it has not brought is wanted again.
+    fn end(&mut self, id: RequestId) {
+        let Some(request) = self.requests.remove(&id) else { return };
+        if self.ended.len() == REMEMBERED_REQUESTS {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((id, request.peer));
+        let bytes: u64 = request.pending.iter().map(|piece| u64::from(self.pieces.length(*piece))).sum();
+        if let Some(peer) = self.peers.get_mut(&request.peer) {
+            peer.open.retain(|open| *open != id);
+            peer.in_flight_bytes -= bytes;
+            peer.search = Search::Worthwhile;
+        }
+        if !request.pending.is_empty() {
+            request.pending.iter().for_each(|piece| self.pieces.land(*piece));
+            self.search_again();
+        }
+    }
+
+    /// What is wanted, or who may be asked, has changed: everyone is worth a search.
+    fn search_again(&mut self) {
+        self.peers.values_mut().for_each(|peer| peer.search = Search::Worthwhile);
+    }
+
+    /// How much may be in flight from a peer of this kind now.
+    fn window(&self, kind: PeerKind) -> WindowSettings {
+        let settings = match kind {
+            PeerKind::Agent => self.settings.agent,
+            PeerKind::Origin if self.has_neighbours() => self.settings.origin_shared,
+            PeerKind::Origin => self.settings.origin_alone,
+        };
+        WindowSettings { min_bytes: settings.min_bytes.max(2 * self.mean_length), ..settings }
+    }
+
+    fn has_neighbours(&self) -> bool {
+        self.peers.values().any(|peer| peer.kind == PeerKind::Agent && peer.is_usable())
+    }
+}

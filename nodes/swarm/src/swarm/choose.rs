@@ -1,0 +1,202 @@
+//! Who is asked for what next.
+
+use std::time::Duration;
+
+use rand::Rng;
+use rdcq_wire::Span;
+
+use super::Swarm;
+use crate::event::{Action, PeerId, PeerKind, RequestId};
+use crate::pace::Load;
+use crate::peer::{Search, Standing};
+use crate::request::{Answer, Request};
+use crate::settings::WindowSettings;
+use crate::time::Time;
+
+/// How long a request to a peer of which nothing is known may take before it is overdue.
+const UNKNOWN_PACE: Duration = Duration::from_millis(250);
+/// How late a request must be at least to be overdue: scheduling on a busy host is no reason for sending twice.
+const LEAST_OVERDUE: Duration = Duration::from_millis(20);
+/// How many places are compared before a walk begins.
+const WALK_CANDIDATES: u32 = 4;
+
+impl Swarm {
+    pub(super) fn next_request(&mut self) -> Option<Action> {
+        if self.pieces.wanted_count() == 0 {
+            self.starved_since = None;
+            return self.second_request();
+        }
+        self.request_from(PeerKind::Agent).or_else(|| self.request_from(PeerKind::Origin))
+    }
+
+    /// When the next request becomes overdue, if anything would come of it.
+    pub(super) fn next_overdue(&self) -> Option<Time> {
+        let overdue = self.requests.values().map(|request| request.overdue_at);
+        if self.is_end_game() { overdue.filter(|due| *due > self.now).min() } else { None }
+    }
+
+    /// An agent has a piece that is in flight to us: where it is also what an origin was asked for, cancels what has not
+    /// begun to arrive, and begins elsewhere next time, or both would walk on side by side and fetch everything twice.
+    pub(super) fn give_way_at_origins(&mut self) {
+        let mut needless = Vec::new();
+        for peer in self.peers.values_mut().filter(|peer| peer.kind == PeerKind::Origin) {
+            for id in &peer.open {
+                let Some(request) = self.requests.get(id) else { continue };
+                let held = request.pending.iter().filter(|piece| self.pieces.is_held(**piece)).count();
+                if held > 0 {
+                    peer.cursor = None;
+                }
+                if held == request.pending.len() && request.answer == Answer::Awaited {
+                    needless.push(*id);
+                }
+            }
+        }
+        needless.into_iter().for_each(|id| self.cancel(id));
+    }
+
+    /// The first agent has come: takes back what was asked of the origins as if there were none and has not begun to
+    /// arrive, newest first.
+    pub(super) fn shrink_origin_windows(&mut self) {
+        let window = self.window(PeerKind::Origin);
+        let mut excess = Vec::new();
+        for peer in self.peers.values().filter(|peer| peer.kind == PeerKind::Origin) {
+            let mut bytes = peer.in_flight_bytes;
+            for id in peer.open.iter().rev() {
+                let Some(request) = self.requests.get(id) else { continue };
+                if bytes > peer.pace.window(&window) && request.answer == Answer::Awaited {
+                    bytes -= request
+                        .pending
+                        .iter()
+                        .map(|piece| u64::from(self.pieces.length(*piece)))
+                        .sum::<u64>();
+                    excess.push(*id);
+                }
+            }
+        }
+        excess.into_iter().for_each(|id| self.cancel(id));
+    }
+
+    fn is_end_game(&self) -> bool {
+        self.pieces.wanted_count() == 0 && self.pieces.missing() <= self.settings.end_game_pieces
+    }
+
+    fn request_from(&mut self, kind: PeerKind) -> Option<Action> {
+        let window = self.window(kind);
+        while let Some(id) = self.least_busy(kind, &window) {
+            let span = match kind {
+                PeerKind::Agent => self.choose_from_agent(id, &window),
+                PeerKind::Origin => self.choose_from_origin(id, &window),
+            };
+            if let Some(span) = span {
+                return Some(self.ask(id, span, &window));
+            }
+            self.peers.get_mut(&id)?.search = Search::Exhausted;
+        }
+        None
+    }
+
+    /// The peer with the emptiest window among those that may be asked for a piece of the usual length.
+    fn least_busy(&self, kind: PeerKind, window: &WindowSettings) -> Option<PeerId> {
+        let candidates = self.peers.iter().filter(|(_, peer)| {
+            peer.kind == kind
+                && peer.search == Search::Worthwhile
+                && peer.room(window) >= self.mean_length.max(1)
+        });
+        candidates.min_by_key(|(id, peer)| (peer.fill(window), id.0 ^ self.salt)).map(|(id, _)| *id)
+    }
+
+    fn choose_from_agent(&mut self, id: PeerId, window: &WindowSettings) -> Option<Span> {
+        let start = self.rng.random_range(0..self.pieces.count());
+        let peer = self.peers.get(&id)?;
+        let first = self.pieces.rarest(&peer.has, start, peer.room(window))?;
+        Some(self.pieces.span_from(first, &peer.has, peer.span_bytes(window)))
+    }
+
+    fn choose_from_origin(&mut self, id: PeerId, window: &WindowSettings) -> Option<Span> {
+        let orphans = self.pieces.orphans();
+        if orphans == 0 {
+            let since = *self.starved_since.get_or_insert(self.now);
+            let patient = self.now.since(since) < self.settings.origin_patience;
+            return if patient { None } else { self.choose_from_agent(id, window) };
+        }
+        self.starved_since = None;
+        // Walking on from the last span, rather than picking at random each time, keeps clear of what others have in
+        // flight: they walk too.
+        let next = self.peers.get(&id)?.cursor.filter(|cursor| self.pieces.is_orphan(*cursor));
+        let first = next.or_else(|| self.start_of_walk(orphans))?;
+        let peer = self.peers.get(&id)?;
+        let fits = u64::from(self.pieces.length(first)) <= peer.room(window);
+        fits.then(|| self.pieces.span_from(first, &peer.has, peer.span_bytes(window)))
+    }
+
+    /// Where to begin to walk: of a few random orphans the one that is furthest from what agents hold, because others are
+    /// about to fetch what comes after theirs, and this walk will end at what comes before theirs.
+    fn start_of_walk(&mut self, orphans: u32) -> Option<u32> {
+        let candidates: Vec<u32> = (0..WALK_CANDIDATES)
+            .filter_map(|_| self.pieces.orphan(self.rng.random_range(0..orphans)))
+            .collect();
+        candidates.into_iter().max_by_key(|piece| self.pieces.solitude(*piece))
+    }
+
+    /// In the end game, asks a second peer for an overdue piece.
+    fn second_request(&mut self) -> Option<Action> {
+        if !self.is_end_game() {
+            return None;
+        }
+        let overdue = self.requests.values().filter(|request| request.overdue_at <= self.now);
+        let (id, kind, piece) = overdue
+            .flat_map(|request| request.pending.iter().map(|piece| (request.peer, *piece)))
+            .filter(|(_, piece)| self.pieces.flights(*piece) == 1)
+            .find_map(|(asked, piece)| self.second_peer(asked, piece).map(|(id, kind)| (id, kind, piece)))?;
+        let window = self.window(kind);
+        Some(self.ask(id, Span::new(piece, 1), &window))
+    }
+
+    /// Who else may be asked for a piece now: agents before origins, the emptiest window first.
+    fn second_peer(&self, asked: PeerId, piece: u32) -> Option<(PeerId, PeerKind)> {
+        let length = u64::from(self.pieces.length(piece));
+        [PeerKind::Agent, PeerKind::Origin].into_iter().find_map(|kind| {
+            let window = self.window(kind);
+            let candidates = self.peers.iter().filter(|(id, peer)| {
+                **id != asked
+                    && peer.kind == kind
+                    && peer.has.contains(piece)
+                    && peer.standing == Standing::Good
+                    && peer.room(&window) >= length.max(1)
+            });
+            candidates
+                .min_by_key(|(id, peer)| (peer.fill(&window), id.0 ^ self.salt))
+                .map(|(id, _)| (*id, kind))
+        })
+    }
+
+    fn ask(&mut self, id: PeerId, span: Span, window: &WindowSettings) -> Action {
+        let request = self.next_request;
+        self.next_request = RequestId(request.0 + 1);
+        let now = self.now;
+        let bytes: u64 = span.range().map(|piece| u64::from(self.pieces.length(piece))).sum();
+        span.range().for_each(|piece| self.pieces.depart(piece));
+        if let Some(peer) = self.peers.get_mut(&id) {
+            if peer.open.is_empty() {
+                peer.heard = now;
+                peer.pace.wake(now);
+            }
+            let alone = peer.open.is_empty() && span.count == 1;
+            peer.in_flight_bytes += bytes;
+            debug_assert!(
+                alone || peer.in_flight_bytes <= peer.pace.window(window),
+                "{id:?} has {} bytes in flight, its window is {}",
+                peer.in_flight_bytes,
+                peer.pace.window(window)
+            );
+            peer.open.push(request);
+            peer.cursor = Some(span.range().end);
+            let full = 2 * peer.in_flight_bytes >= peer.pace.window(window);
+            let mark = peer.pace.mark(if full { Load::Full } else { Load::Light });
+            let expected = peer.pace.expected(peer.in_flight_bytes).unwrap_or(UNKNOWN_PACE);
+            let overdue_at = now + expected.saturating_mul(2) + LEAST_OVERDUE;
+            self.requests.insert(request, Request::new(id, span, now, overdue_at, mark));
+        }
+        Action::Request { request, peer: id, span }
+    }
+}

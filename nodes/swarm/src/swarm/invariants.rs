@@ -1,0 +1,40 @@
+//! What holds between any two calls.
+
+use super::Swarm;
+
+/// Larger blobs are checked in part, or a check after every call would take far longer than the call.
+const CHECKED_PIECES: u32 = 512;
+/// With more requests open, their sums are not checked, for the same reason.
+const CHECKED_REQUESTS: usize = 256;
+
+impl Swarm {
+    /// Asserts, in builds with debug assertions, that the parts of the state agree.
+    pub(super) fn check(&self) {
+        if cfg!(debug_assertions) {
+            if self.requests.len() <= CHECKED_REQUESTS {
+                self.check_requests();
+            }
+            if self.pieces.count() <= CHECKED_PIECES {
+                debug_assert!(self.pieces.is_consistent(), "a piece is wanted and verified or in flight");
+            }
+        }
+    }
+
+    fn check_requests(&self) {
+        let mut open = 0;
+        for (id, peer) in &self.peers {
+            let requests = peer.open.iter().filter_map(|request| self.requests.get(request));
+            let pending =
+                requests.inspect(|request| debug_assert_eq!(request.peer, *id)).flat_map(|r| &r.pending);
+            let bytes: u64 = pending.map(|piece| u64::from(self.pieces.length(*piece))).sum();
+            debug_assert_eq!(
+                bytes, peer.in_flight_bytes,
+                "{id:?}'s bytes in flight are those of its requests"
+            );
+            debug_assert!(peer.is_usable() || peer.open.is_empty(), "{id:?} was given up and owes a request");
+            debug_assert!(!self.banned.contains(id), "{id:?} is banned and a peer");
+            open += peer.open.len();
+        }
+        debug_assert_eq!(open, self.requests.len(), "every request is some peer's");
+    }
+}

@@ -1,0 +1,23 @@
+//! Time as the driver tells it.
+
+use std::ops::Add;
+use std::time::Duration;
+
+/// A moment, as the time since an arbitrary start that is the same for every call on one swarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time(pub Duration);
+
+impl Time {
+    /// How long after `earlier` this is; nothing if it is not after it.
+    pub const fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
+    }
+}
