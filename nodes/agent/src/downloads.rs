@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rdcq_config::HerdAddresses;
-use rdcq_env::Env;
+use rdcq_env::{Env, watch};
 use rdcq_runtime::{Arrival, Download, DownloadError, Fetched};
 use rdcq_store::ContentStore;
 use rdcq_transport::Pool;
 use rdcq_wire::{Digest, NodeId, Record};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Arrivals that may wait for a download; more are found by the tracker.
@@ -43,8 +43,7 @@ impl Active {
         let stopped =
             || DownloadError::Stalled { digest, seconds: 0, why: "the agent is stopping".to_owned() };
         let mut outcome = self.outcome.clone();
-        let outcome = outcome.wait_for(Option::is_some).await.map_err(|_| stopped())?;
-        outcome.clone().unwrap_or_else(|| Err(stopped()))
+        outcome.wait_for(Option::is_some).await.ok().flatten().unwrap_or_else(|| Err(stopped()))
     }
 }
 

@@ -68,7 +68,7 @@ impl Agent {
                 () = tokio::time::sleep(PROGRESS_EVERY) => {}
             }
             self.leases.pin(record.digest, holder, DELIVERY_LEASE).await;
-            let (done, size) = *download.progress.borrow();
+            let (done, size) = download.progress.get();
             call.reply(&Progress { done, size }, Vec::new()).await?;
         }
     }

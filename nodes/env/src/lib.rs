@@ -13,6 +13,7 @@ mod env;
 mod sim_disk;
 mod socket;
 mod system_disk;
+pub mod watch;
 
 pub use disk::{DirEntry, Disk, DiskFile, EntryKind, Metadata, Mode};
 pub use env::Env;

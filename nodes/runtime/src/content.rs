@@ -59,7 +59,7 @@ pub async fn watch(store: &ContentStore, mut call: IncomingCall) -> Result<(), R
     let pieces = store.manifest(&digest).ok_or_else(|| not_here(&digest))?.pieces.len();
     let mut told = PieceSet::empty(pieces);
     loop {
-        changes.borrow_and_update();
+        changes.see();
         let have = store.have(&digest).ok_or_else(|| not_here(&digest))?;
         tell(&mut call, &mut told, &have).await?;
         if told.is_full() {

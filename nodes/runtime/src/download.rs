@@ -11,13 +11,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdcq_env::Env;
+use rdcq_env::{Env, watch};
 use rdcq_store::{Begun, Check, ContentStore, Partial, StoreError};
 use rdcq_swarm::{Action, Event, PeerId, PeerKind, RequestId, Settings, Swarm, Time};
 use rdcq_transport::Pool;
 use rdcq_wire::message::{Neighbour, Sources};
 use rdcq_wire::{Digest, Manifest, NodeId, PieceIndex, Role, Span};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use rdcq_env::Env;
 use rdcq_wire::{Digest, HerdId, Manifest, PieceSet, Span};
-use tokio::sync::watch;
+use rdcq_env::watch;
 
 pub use self::error::StoreError;
 pub use self::partial::{Partial, SYNC_WINDOW_BYTES};

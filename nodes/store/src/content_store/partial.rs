@@ -1,13 +1,13 @@
 //! Content in the making: bytes at their places, and a map of the pieces that are verified and there.
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use rdcq_env::{Disk, DiskFile, Mode};
 use rdcq_wire::{Digest, Manifest, PieceIndex, PieceSet, PieceTable, Span};
-use tokio::sync::{OwnedRwLockWriteGuard, RwLock, watch};
+use rdcq_env::watch;
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use super::label::{Kind, Labels};
 use super::layout::Layout;
@@ -55,12 +55,13 @@ impl Partial {
         self.write_span(Span { first: piece, count: 1 }, vec![bytes]).await
     }
 
-    /// Verifies, writes and records neighbouring pieces, one `Bytes` each. Pieces before a wrong one are kept; pieces
-    /// that are already here are only verified. What has begun goes on if the future is dropped.
-    pub async fn write_span(&self, span: Span, pieces: Vec<Bytes>) -> Result<(), StoreError> {
+    /// Verifies, writes and records neighbouring pieces, whose bytes are `chunks` laid end to end, however they are split.
+    /// Pieces before a wrong one are kept; pieces that are already here are only verified. What has begun goes on if the
+    /// future is dropped.
+    pub async fn write_span(&self, span: Span, chunks: Vec<Bytes>) -> Result<(), StoreError> {
         let content = Arc::clone(&self.content);
         let table = &content.manifest.pieces;
-        if !span.fits(table.len()) || pieces.len() != span.count as usize {
+        if !span.fits(table.len()) {
             return Err(StoreError::NoSuchPieces { digest: content.digest(), span, pieces: table.len() });
         }
         let stage = Arc::clone(&content.stage).read_owned().await;
@@ -71,7 +72,7 @@ impl Partial {
         }
         let store = Arc::clone(&self.store);
         let write = move || {
-            let written = content.write(&store, span, pieces);
+            let written = content.write(&store, span, chunks);
             drop(stage);
             written
         };
@@ -232,39 +233,53 @@ impl PartialContent {
         Arc::clone(&self.stage).write_owned().await
     }
 
-    fn write(&self, store: &Shared, span: Span, pieces: Vec<Bytes>) -> Result<(), StoreError> {
+    fn write(&self, store: &Shared, span: Span, chunks: Vec<Bytes>) -> Result<(), StoreError> {
         store.poison.check()?;
-        let mut run = Run { first: span.first, pieces: Vec::new(), bytes: 0 };
-        for (index, bytes) in span.indices().zip(pieces) {
-            let wrong = !self.is_piece(index, &bytes);
-            let known = lock(&self.have).contains(index);
-            if wrong || known || run.bytes + bytes.len() as u64 > RUN_BYTES {
-                let next = if known { index.0 + 1 } else { index.0 };
-                let full = std::mem::replace(&mut run, Run::new(PieceIndex(next)));
-                self.write_run(store, full)?;
-            }
-            if wrong {
+        let bytes = joined(chunks);
+        let mut rest = &bytes[..];
+        let mut run = Run { first: span.first, count: 0, bytes: &rest[..0] };
+        for index in span.indices() {
+            let Some(piece) = self.split_piece(index, &mut rest) else {
+                self.write_run(store, run)?;
                 return Err(StoreError::WrongBytes { digest: self.digest(), piece: index });
+            };
+            if lock(&self.have).contains(index) {
+                self.write_run(store, run)?;
+                run = Run { first: PieceIndex(index.0 + 1), count: 0, bytes: &rest[..0] };
+                continue;
             }
-            if !known {
-                run.push(bytes);
+            if (run.bytes.len() + piece.len()) as u64 > RUN_BYTES {
+                self.write_run(store, run)?;
+                run = Run { first: index, count: 0, bytes: &rest[..0] };
             }
+            let start = bytes.len() - rest.len() - piece.len() - run.bytes.len();
+            run = Run { count: run.count + 1, bytes: &bytes[start..bytes.len() - rest.len()], ..run };
         }
-        self.write_run(store, run)
+        self.write_run(store, run)?;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        // More bytes than the span has: whoever sent them does not know the content.
+        Err(StoreError::WrongBytes { digest: self.digest(), piece: span.first })
     }
 
-    fn is_piece(&self, index: PieceIndex, bytes: &[u8]) -> bool {
-        let piece = self.manifest.pieces.piece(index);
-        piece.is_some_and(|piece| piece.len as usize == bytes.len() && piece.hash == Digest::of(bytes))
+    /// Takes a piece off the front of `rest`, if it is the one that the manifest says.
+    fn split_piece<'a>(&self, index: PieceIndex, rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let piece = self.manifest.pieces.piece(index)?;
+        let (bytes, after) = rest.split_at_checked(piece.len as usize)?;
+        *rest = after;
+        (Digest::of(bytes) == piece.hash).then_some(bytes)
     }
 
-    fn write_run(&self, store: &Shared, run: Run) -> Result<(), StoreError> {
-        let span = run.span();
+    fn write_run(&self, store: &Shared, run: Run<'_>) -> Result<(), StoreError> {
+        let Run { first, count, bytes } = run;
+        let span = Span { first, count };
         let Some(place) = self.manifest.pieces.bytes_of_span(span) else { return Ok(()) };
         let path = store.layout.partial(&self.digest());
-        let failed = |source| StoreError::write(&**store.env.disk(), &path, run.bytes, source);
-        self.file.write_all_at(&run.joined(), place.start).map_err(failed)?;
-        self.record(store, span, run.bytes)
+        let len = bytes.len() as u64;
+        let failed = |source| StoreError::write(&**store.env.disk(), &path, len, source);
+        self.file.write_all_at(bytes, place.start).map_err(failed)?;
+        self.record(store, span, len)
     }
 
     /// Notes that the pieces of `span` are written. They are not synced before the window is full, so the death of the
@@ -305,32 +320,18 @@ impl PartialContent {
     }
 }
 
-/// Pieces that will be written in one go.
-struct Run {
+/// Verified pieces that will be written in one go.
+struct Run<'a> {
     first: PieceIndex,
-    pieces: Vec<Bytes>,
-    bytes: u64,
+    count: u32,
+    bytes: &'a [u8],
 }
 
-impl Run {
-    const fn new(first: PieceIndex) -> Self {
-        Self { first, pieces: Vec::new(), bytes: 0 }
-    }
-
-    fn push(&mut self, piece: Bytes) {
-        self.bytes += piece.len() as u64;
-        self.pieces.push(piece);
-    }
-
-    fn span(&self) -> Span {
-        Span { first: self.first, count: u32::try_from(self.pieces.len()).expect("a run is part of a span") }
-    }
-
-    fn joined(&self) -> Cow<'_, [u8]> {
-        match &self.pieces[..] {
-            [piece] => Cow::Borrowed(piece),
-            pieces => Cow::Owned(pieces.concat()),
-        }
+/// The chunks as one; no copy of a single one.
+fn joined(mut chunks: Vec<Bytes>) -> Bytes {
+    match chunks.len() {
+        1 => chunks.swap_remove(0),
+        _ => chunks.concat().into(),
     }
 }
 

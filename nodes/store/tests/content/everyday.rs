@@ -74,11 +74,11 @@ async fn pieces_may_be_written_at_once_and_twice() {
             written.unwrap();
         }
         assert!(same.have().is_full());
-        assert_eq!(*counts.borrow_and_update(), pieces);
+        assert_eq!(counts.see(), pieces);
         let more = store.subscribe(&content.digest()).unwrap();
         store.seal(&content.digest(), Check::Pieces).await.unwrap();
         for mut ended in [counts, more, same.subscribe(), store.subscribe(&content.digest()).unwrap()] {
-            assert_eq!(*ended.borrow_and_update(), pieces);
+            assert_eq!(ended.see(), pieces);
             assert!(ended.changed().await.is_err(), "more is to come of sealed content");
         }
         partial.write_span(content.all(), content.pieces(content.all())).await.unwrap();
@@ -112,7 +112,9 @@ async fn wrong_bytes_are_refused_and_the_right_ones_before_them_kept() {
         let beyond = partial.write_piece(PieceIndex(u32::MAX), Bytes::new()).await.unwrap_err();
         assert!(matches!(beyond, StoreError::NoSuchPieces { .. }));
         let too_few = partial.write_span(Span::new(0, 2), content.pieces(Span::new(0, 1))).await.unwrap_err();
-        assert!(matches!(too_few, StoreError::NoSuchPieces { .. }));
+        assert!(matches!(too_few, StoreError::WrongBytes { piece: PieceIndex(1), .. }));
+        let too_many = partial.write_span(Span::new(0, 1), content.pieces(Span::new(0, 2))).await.unwrap_err();
+        assert!(matches!(too_many, StoreError::WrongBytes { piece: PieceIndex(0), .. }));
         assert!(matches!(
             store.seal(&content.digest(), Check::Pieces).await.unwrap_err(),
             StoreError::Incomplete { missing, .. } if missing == content.manifest.pieces.len() - 3

@@ -1,0 +1,92 @@
+//! Who asks, and which herd: what `push`, `pull` and the rest begin with.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rdcq_certs::Credentials;
+use rdcq_client::Session;
+use rdcq_config::Config;
+use rdcq_runtime::{Host, load_credentials};
+use rdcq_wire::{HerdId, Role};
+
+use crate::agents_file::AgentChoice;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::settings::{self, OPERATOR, Places};
+use crate::signals::Signals;
+use crate::{private_key, up_folder};
+
+/// The close of a connection is sent by a task of its own, for which the process has to live a little longer. Servers
+/// that do not hear of it would wait for the caller's idle timeout.
+const FAREWELL: Duration = Duration::from_millis(10);
+
+/// Whose certificate a command needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rights {
+    /// Whatever the settings name.
+    Client,
+    /// An operator's: where the settings name another's, the `operator.toml` beside them.
+    Operator,
+}
+
+/// A session with a herd.
+pub(crate) struct Caller {
+    pub(crate) session: Session,
+    pub(crate) herd: HerdId,
+}
+
+impl Caller {
+    /// Finds the herd and says which it is; nobody is called yet.
+    pub(crate) async fn open(
+        console: &Console,
+        herd: Option<&OsStr>,
+        rights: Rights,
+        agent: Option<AgentChoice>,
+    ) -> Result<Self, Failure> {
+        let host = Host::system();
+        let Member { mut settings, mut config, mut credentials } =
+            Member::read(&host, Places::of_environment(herd)?.find()?).await?;
+        let operator = settings.with_file_name(OPERATOR);
+        let wanting = rights == Rights::Operator && !credentials.identity().roles.contains(Role::Operator);
+        if wanting && operator.exists() {
+            Member { settings, config, credentials } = Member::read(&host, operator).await?;
+        }
+        let herd = credentials.identity().herd.clone();
+        console.note(format_args!("herd {herd} ({})", settings.display()));
+        let agent = match agent {
+            Some(choice) => choice.addr(&settings)?,
+            None => config.client.unwrap_or_default().agent,
+        };
+        let session = Session::open(&host, &credentials, config.herd, Some(agent))?;
+        Ok(Self { session, herd })
+    }
+
+    /// Does `work` with the session, unless a signal comes first, and ends the session either way.
+    pub(crate) async fn attend<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let done = Signals::listen()?.or(work).await;
+        self.session.close();
+        tokio::time::sleep(FAREWELL).await;
+        done
+    }
+}
+
+/// What a settings file says, read and found sound.
+struct Member {
+    settings: PathBuf,
+    config: Config,
+    credentials: Credentials,
+}
+
+impl Member {
+    async fn read(host: &Host, settings: PathBuf) -> Result<Self, Failure> {
+        up_folder::check_running(&settings)?;
+        let config = settings::read(&settings)?;
+        private_key::check(&config.identity.key)?;
+        let credentials = load_credentials(&host.env, &config.identity).await?;
+        Ok(Self { settings, config, credentials })
+    }
+}

@@ -1,0 +1,109 @@
+//! A folder of certificates: `ca.pem`, `ca.key`, and `NAME.pem`, `NAME.key` for each node.
+
+use std::path::{Path, PathBuf};
+
+use rdcq_certs::{Authority, Issued};
+use rdcq_config::IdentityFiles;
+use rdcq_env::disk::{create_dir_durable, write_durable};
+use rdcq_env::{Disk, Mode, SystemDisk};
+
+use crate::failure::{Exit, Failure};
+
+/// Largest PEM file read, in bytes.
+const MAX_PEM_BYTES: u64 = 256 * 1024;
+
+/// What happens to files that are there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// They are left, and the command fails.
+    Keep,
+    /// They are replaced.
+    Replace,
+}
+
+/// A folder of certificates.
+#[derive(Debug, Clone)]
+pub(crate) struct CertificateFiles {
+    folder: PathBuf,
+}
+
+impl CertificateFiles {
+    pub(crate) fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    pub(crate) fn ca(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+
+    pub(crate) fn ca_key(&self) -> PathBuf {
+        self.folder.join("ca.key")
+    }
+
+    /// The files of the node called `name` here.
+    pub(crate) fn identity(&self, name: &str) -> IdentityFiles {
+        IdentityFiles {
+            ca: self.ca(),
+            cert: self.folder.join(format!("{name}.pem")),
+            key: self.folder.join(format!("{name}.key")),
+        }
+    }
+
+    /// Writes a CA. Its certificate comes last: once it is there, so is all of the CA.
+    pub(crate) fn write_authority(&self, authority: &Authority, existing: Existing) -> Result<(), Failure> {
+        self.prepare(&[self.ca(), self.ca_key()], existing)?;
+        write(&self.ca_key(), authority.key_pem(), Mode::Private)?;
+        write(&self.ca(), authority.cert_pem(), Mode::Shared)
+    }
+
+    pub(crate) fn read_authority(&self) -> Result<Authority, Failure> {
+        let authority = Authority::from_pem(&read(&self.ca())?, &read(&self.ca_key())?);
+        authority.map_err(|error| Failure::other(format!("{}: {error}", self.ca().display())))
+    }
+
+    /// Writes a node's certificate, which again comes last, and the CA's beside it, for the folder to be all that the
+    /// node needs.
+    pub(crate) fn write_issued(
+        &self,
+        name: &str,
+        authority: &Authority,
+        issued: &Issued,
+        existing: Existing,
+    ) -> Result<IdentityFiles, Failure> {
+        let files = self.identity(name);
+        let same_ca = files.ca.exists() && read(&files.ca)? == authority.cert_pem();
+        let mut written = vec![files.cert.clone(), files.key.clone()];
+        written.extend((!same_ca).then(|| files.ca.clone()));
+        self.prepare(&written, existing)?;
+        if !same_ca {
+            write(&files.ca, authority.cert_pem(), Mode::Shared)?;
+        }
+        write(&files.key, &issued.key_pem, Mode::Private)?;
+        write(&files.cert, &issued.cert_pem, Mode::Shared)?;
+        Ok(files)
+    }
+
+    fn prepare(&self, files: &[PathBuf], existing: Existing) -> Result<(), Failure> {
+        let failed = |error| Failure::of_file("create the folder", &self.folder, &error);
+        create_dir_durable(&SystemDisk, &self.folder).map_err(failed)?;
+        match files.iter().find(|file| file.exists()) {
+            Some(file) if existing == Existing::Keep => {
+                let what = format!("{} is there already and was left as it is", file.display());
+                Err(Failure::new(Exit::Other, what)
+                    .with_hint("--force replaces it; keys that it replaces are lost"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn write(path: &Path, text: &str, mode: Mode) -> Result<(), Failure> {
+    write_durable(&SystemDisk, path, text.as_bytes(), mode)
+        .map_err(|error| Failure::of_file("write", path, &error))
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let failed = |error| Failure::of_file("read", path, &error);
+    let bytes = SystemDisk.read(path, MAX_PEM_BYTES).map_err(failed)?;
+    String::from_utf8(bytes).map_err(|error| failed(std::io::Error::other(error)))
+}

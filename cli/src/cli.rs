@@ -1,0 +1,141 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Parser, Subcommand};
+
+use crate::commands::{certs, config, demo, inspect, ls, node, pull, push, remove, up};
+use crate::console::{Console, Notes, Output, report};
+use crate::failure::{Exit, Failure};
+use crate::logging::{self, Level};
+
+/// Distributes files to many hosts at once, over QUIC.
+#[derive(Debug, Parser)]
+#[command(name = "rdcq", version, max_term_width = 110)]
+pub struct Cli {
+    /// The herd to speak to: a settings file, or a folder with a client.toml.
+    ///
+    /// Left out, it is $RDCQ_HERD, then client.toml in $XDG_CONFIG_HOME/rdcq, in /etc/rdcq, and in the folder of
+    /// `rdcq up`.
+    #[arg(long, global = true, value_name = "DIR|FILE")]
+    herd: Option<OsString>,
+
+    /// How results are written.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    output: Output,
+
+    /// Say nothing but results and errors.
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+
+    /// Log more; twice, everything. RDCQ_LOG=FILTER says what exactly.
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    verbose: u8,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Push a file to a throw-away herd in this process, pull it with several agents at once, and verify it.
+    Demo(demo::Demo),
+    /// Keep a herd running on this host; the other commands find it without flags.
+    Up(up::Up),
+    /// Push a file.
+    Push(push::Push),
+    /// Pull a tag's file to this host.
+    Pull(pull::Pull),
+    /// Remove a version; files that were delivered stay.
+    Remove(remove::Remove),
+    /// List tags.
+    Ls(ls::Ls),
+    /// Show what is known of a tag.
+    Inspect(inspect::Inspect),
+    /// Run the roles that a settings file names, until SIGTERM.
+    Node(node::Node),
+    /// Make a herd's CA and its nodes' certificates.
+    #[command(subcommand)]
+    Certs(certs::Certs),
+    /// Check settings.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+impl Command {
+    /// What runs for long tells of itself; the others speak when something is wrong.
+    const fn level(&self) -> Level {
+        match self {
+            Self::Node(_) | Self::Up(_) => Level::Info,
+            _ => Level::Warn,
+        }
+    }
+}
+
+impl Cli {
+    fn level(&self) -> Level {
+        match self.verbose {
+            0 if self.quiet => Level::Error,
+            0 => self.command.level(),
+            1 => Level::Debug,
+            _ => Level::Trace,
+        }
+    }
+
+    const fn console(&self) -> Console {
+        Console { output: self.output, notes: if self.quiet { Notes::Quiet } else { Notes::Shown } }
+    }
+}
+
+/// Carries out a command line, says on stderr what went wrong, and gives the process its exit code.
+pub async fn run(cli: Cli) -> ExitCode {
+    match carry_out(cli).await {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => report(&failure),
+    }
+}
+
+async fn carry_out(cli: Cli) -> Result<(), Failure> {
+    let console = cli.console();
+    logging::start(cli.level(), cli.output)?;
+    let herd = cli.herd.as_deref();
+    match cli.command {
+        Command::Demo(demo) => demo.run(&console).await,
+        Command::Up(up) => up.run(&console).await,
+        Command::Push(push) => push.run(&console, herd).await,
+        Command::Pull(pull) => pull.run(&console, herd).await,
+        Command::Remove(remove) => remove.run(&console, herd).await,
+        Command::Ls(ls) => ls.run(&console, herd).await,
+        Command::Inspect(inspect) => inspect.run(&console, herd).await,
+        Command::Node(node) => node.run(&console).await,
+        Command::Certs(certs) => certs.run(&console),
+        Command::Config(config) => config.run(&console),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_before_or_after_the_command() {
+        for line in [["rdcq", "--herd", "x", "ls"], ["rdcq", "ls", "--herd", "x"]] {
+            assert_eq!(Cli::try_parse_from(line).unwrap().herd.unwrap(), "x");
+        }
+    }
+
+    #[test]
+    fn a_malformed_tag_is_a_usage_error() {
+        for line in [["rdcq", "pull", "a:b c"], ["rdcq", "inspect", ""], ["rdcq", "remove", "a:"]] {
+            assert_eq!(Cli::try_parse_from(line).unwrap_err().exit_code(), 2, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! One file a command.
+
+pub(crate) mod certs;
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod inspect;
+pub(crate) mod ls;
+pub(crate) mod node;
+pub(crate) mod pull;
+pub(crate) mod push;
+pub(crate) mod remove;
+pub(crate) mod up;

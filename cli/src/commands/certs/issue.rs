@@ -1,0 +1,67 @@
+//! `rdcq certs issue`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::Args;
+use rdcq_runtime::Host;
+use rdcq_wire::{Identity, NodeId, Role};
+use serde::Serialize;
+
+use crate::certificate_files::CertificateFiles;
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// Make a node's certificate.
+#[derive(Debug, Args)]
+pub(crate) struct Issue {
+    /// The folder with ca.pem and ca.key.
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    ca: PathBuf,
+    /// The node's name, usually its host's.
+    #[arg(long, value_name = "NAME")]
+    node: NodeId,
+    /// What the node may be and ask: proxy, origin, build-index, tracker, agent, controller, client, operator.
+    #[arg(long, value_name = "ROLE", required = true, value_delimiter = ',')]
+    role: Vec<Role>,
+    /// The folder to write ca.pem, NAME.pem and NAME.key into.
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    out: PathBuf,
+    /// Replace files that are there.
+    #[arg(long)]
+    force: bool,
+}
+
+impl Issue {
+    pub(crate) fn run(self, console: &Console) -> Result<(), Failure> {
+        if self.node.as_str() == "ca" {
+            return Err(Failure::usage("a node called ca would take the file names of the CA"));
+        }
+        let authority = CertificateFiles::new(self.ca).read_authority()?;
+        let roles = self.role.into_iter().collect();
+        let identity = Identity { herd: authority.herd().clone(), node: self.node, roles };
+        let issued = authority.issue(&identity, Host::system().env.unix_ms())?;
+        let files = CertificateFiles::new(self.out);
+        let existing = super::existing(self.force);
+        let files = files.write_issued(identity.node.as_str(), &authority, &issued, existing)?;
+        let made = Made {
+            identity: identity.to_spiffe(),
+            cert: files.cert.display().to_string(),
+            key: files.key.display().to_string(),
+        };
+        console.result(Some(authority.herd().as_str()), &made)
+    }
+}
+
+#[derive(Serialize)]
+struct Made {
+    identity: String,
+    cert: String,
+    key: String,
+}
+
+impl fmt::Display for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\t{}\t{}", self.identity, self.cert, self.key)
+    }
+}

@@ -1,0 +1,64 @@
+//! `rdcq node`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::Args;
+use rdcq_runtime::Host;
+use serde::Serialize;
+
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::node;
+use crate::settings;
+use crate::signals::Signals;
+
+/// Run the roles that a settings file names, until SIGTERM.
+#[derive(Debug, Args)]
+pub(crate) struct Node {
+    /// The settings file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl Node {
+    pub(crate) async fn run(self, console: &Console) -> Result<(), Failure> {
+        let config = settings::read(&self.config)?;
+        let mut signals = Signals::listen()?;
+        let node = node::Node::start(&Host::system(), config).await?;
+        let herd = node.identity().herd.to_string();
+        console.result(Some(&herd), &Ready::of(&node))?;
+        signals.next().await;
+        console.note("stopping; a second signal stops at once");
+        signals.hurry(node.drain()).await;
+        Ok(())
+    }
+}
+
+/// What callers wait for before they connect.
+#[derive(Serialize)]
+struct Ready {
+    node: String,
+    ready: Vec<Serving>,
+}
+
+#[derive(Serialize)]
+struct Serving {
+    role: &'static str,
+    addr: String,
+}
+
+impl Ready {
+    fn of(node: &node::Node) -> Self {
+        let serving =
+            node.addresses().map(|(role, addr)| Serving { role: role.name(), addr: addr.to_string() });
+        Self { node: node.identity().node.to_string(), ready: serving.collect() }
+    }
+}
+
+impl fmt::Display for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ready")?;
+        self.ready.iter().try_for_each(|Serving { role, addr }| write!(f, " {role}={addr}"))
+    }
+}

@@ -1,0 +1,94 @@
+//! `rdcq pull`.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use rdcq_client::pull::{self, Pulled};
+use rdcq_wire::TagQuery;
+use serde::Serialize;
+
+use super::inspect::Described;
+use crate::agents_file::AgentChoice;
+use crate::caller::{Caller, Rights};
+use crate::console::Console;
+use crate::duration;
+use crate::failure::Failure;
+use crate::progress::Progress;
+
+/// Pull a tag's file to this host.
+#[derive(Debug, Args)]
+pub(crate) struct Pull {
+    /// The tag: KEY for the latest version, or KEY:VERSION.
+    tag: TagQuery,
+    /// The file to write, or a folder to write it into under its own name.
+    #[arg(long, value_name = "PATH", default_value = ".")]
+    dst_path: PathBuf,
+    /// Pull through another agent than the settings name: its address, or its number in a herd of `rdcq up`.
+    #[arg(long, value_name = "IP:PORT|N")]
+    agent: Option<AgentChoice>,
+    /// How long to go on trying while the herd cannot be reached.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    timeout: Duration,
+}
+
+impl Pull {
+    pub(crate) async fn run(self, console: &Console, herd: Option<&OsStr>) -> Result<(), Failure> {
+        let caller = Caller::open(console, herd, Rights::Client, self.agent).await?;
+        let order = pull::Pull { query: self.tag, target: self.dst_path, patience: self.timeout };
+        let pulled = {
+            let bar = Progress::new(console);
+            let show = |progress| bar.of_pull(progress);
+            let work = async { Ok(pull::pull(&caller.session, &order, &show).await?) };
+            caller.attend(work).await?
+        };
+        console.result(Some(caller.herd.as_str()), &Report::of(&pulled))
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    what: Described,
+    target: String,
+    fetch_ms: u64,
+    bytes_from: BytesFrom,
+}
+
+/// Where the bytes came from.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct BytesFrom {
+    pub(crate) origins: u64,
+    pub(crate) agents: u64,
+    /// This host, which had them already.
+    pub(crate) held: u64,
+    /// Bytes that came twice.
+    pub(crate) duplicate: u64,
+}
+
+impl BytesFrom {
+    pub(crate) fn of(pulled: &Pulled) -> Self {
+        let rdcq_wire::message::Sources { origins, agents, held, duplicate } = pulled.sources;
+        Self { origins, agents, held, duplicate }
+    }
+}
+
+impl Report {
+    fn of(pulled: &Pulled) -> Self {
+        Self {
+            what: Described::of(&pulled.record),
+            target: pulled.target.display().to_string(),
+            fetch_ms: u64::try_from(pulled.fetched_in.as_millis()).unwrap_or(u64::MAX),
+            bytes_from: BytesFrom::of(pulled),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BytesFrom { origins, agents, held, .. } = self.bytes_from;
+        write!(f, "{}\t{}\torigins={origins} agents={agents} held={held}", self.what, self.target)
+    }
+}

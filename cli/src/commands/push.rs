@@ -1,0 +1,192 @@
+//! `rdcq push`.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use rdcq_client::push::{self, Pushed};
+use rdcq_wire::message::Fresh;
+use rdcq_wire::tag::TagError;
+use rdcq_wire::{Name, NodeId, TagQuery, Version};
+use serde::Serialize;
+
+use super::inspect::Described;
+use crate::caller::{Caller, Rights};
+use crate::console::Console;
+use crate::duration;
+use crate::failure::Failure;
+use crate::progress::Progress;
+
+/// Push a file.
+#[derive(Debug, Args)]
+pub(crate) struct Push {
+    /// The file.
+    path: PathBuf,
+    /// Call it so, rather than HOST-DIRECTORY-FILE with the next version.
+    #[arg(long, value_name = "KEY[:VERSION]")]
+    tag: Option<TagQuery>,
+    /// The host that the file comes from, rather than this one.
+    #[arg(long, value_name = "HOST")]
+    src_host: Option<NodeId>,
+    /// How long to go on trying while the herd cannot be reached.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
+    timeout: Duration,
+}
+
+impl Push {
+    pub(crate) async fn run(self, console: &Console, herd: Option<&OsStr>) -> Result<(), Failure> {
+        let path = Source::find(&self.path)?;
+        let caller = Caller::open(console, herd, Rights::Client, None).await?;
+        let host = self.src_host.unwrap_or_else(|| caller.session.identity().node.clone());
+        let (name, version) = path.name(host, self.tag)?;
+        let order = push::Push { path: self.path, name, version, patience: self.timeout };
+        let pushed = {
+            let bar = Progress::new(console);
+            let show = |progress| bar.of_push(progress);
+            let work = async { Ok(push::push(&caller.session, &order, &show).await?) };
+            caller.attend(work).await?
+        };
+        console.result(Some(caller.herd.as_str()), &Report::of(&pushed))
+    }
+}
+
+/// A file to push, as its tag will name it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    directory: String,
+    file: String,
+}
+
+impl Source {
+    /// The file's folder without links in it, and the file's name as it was given.
+    pub(crate) fn find(path: &Path) -> Result<Self, Failure> {
+        let failed = |error| Failure::of_file("read", path, &error);
+        if std::fs::metadata(path).map_err(failed)?.is_dir() {
+            let what = format!("{} is a directory", path.display());
+            return Err(Failure::other(what).with_hint("push the files in it one by one"));
+        }
+        let file = path.file_name().unwrap_or_default();
+        let folder =
+            path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        let folder = folder.canonicalize().map_err(failed)?;
+        let utf8 = |part: &OsStr| {
+            part.to_str().map(str::to_owned).ok_or_else(|| {
+                let what = format!("{} is not UTF-8, and a tag is", folder.join(file).display());
+                Failure::usage(what).with_hint("rename it first")
+            })
+        };
+        Ok(Self { directory: utf8(folder.as_os_str())?, file: utf8(file)? })
+    }
+
+    /// What to call the file: the conventional name, or the key that was asked for.
+    pub(crate) fn name(
+        &self,
+        host: NodeId,
+        tag: Option<TagQuery>,
+    ) -> Result<(Name, Option<Version>), TagError> {
+        let Some(TagQuery { key, version }) = tag else {
+            return Ok((Name::conventional(host, &self.directory, &self.file)?, None));
+        };
+        Ok((Name { key, host, directory: self.directory.parse()?, file: self.file.parse()? }, version))
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    what: Described,
+    /// Whether this push wrote the version, or it stood already.
+    new: bool,
+    sent_bytes: u64,
+}
+
+impl Report {
+    fn of(pushed: &Pushed) -> Self {
+        let new = pushed.fresh == Fresh::Written;
+        Self { what: Described::of(&pushed.record), new, sent_bytes: pushed.sent }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.what.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+    use crate::failure::Exit;
+
+    fn host() -> NodeId {
+        "10.1.2.3".parse().unwrap()
+    }
+
+    /// A folder with an empty file of this name, and the file's path.
+    fn with_file(name: &OsStr) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, "").unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn a_tag_is_host_directory_and_file_with_spaces_and_chinese_as_they_are() {
+        let (folder, path) = with_file(OsStr::new("a b 交易数据.txt"));
+        let (name, version) = Source::find(&path).unwrap().name(host(), None).unwrap();
+        let directory = folder.path().canonicalize().unwrap();
+        assert_eq!(name.key.as_str(), format!("10.1.2.3-{}-a b 交易数据.txt", directory.display()));
+        assert_eq!(
+            (name.directory.as_str(), name.file.as_str()),
+            (directory.to_str().unwrap(), "a b 交易数据.txt")
+        );
+        assert_eq!(version, None);
+    }
+
+    #[test]
+    fn a_chosen_tag_keeps_where_the_file_came_from() {
+        let (_folder, path) = with_file(OsStr::new("f"));
+        let source = Source::find(&path).unwrap();
+        let (name, version) = source.name(host(), Some("10.1.2.3-x:7".parse().unwrap())).unwrap();
+        assert_eq!((name.key.as_str(), name.file.as_str()), ("10.1.2.3-x", "f"));
+        assert_eq!(version.unwrap().as_str(), "7");
+    }
+
+    #[test]
+    fn a_link_is_called_as_it_was_given_and_its_folder_as_it_is() {
+        let (folder, path) = with_file(OsStr::new("2026-11-22.txt"));
+        std::os::unix::fs::symlink(&path, folder.path().join("today.txt")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("here")).unwrap();
+        let source = Source::find(&folder.path().join("here/today.txt")).unwrap();
+        assert_eq!(source.file, "today.txt");
+        assert_eq!(Path::new(&source.directory), folder.path().canonicalize().unwrap());
+    }
+
+    #[test]
+    fn a_missing_file_is_not_found_and_a_directory_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Source::find(&folder.path().join("none")).unwrap_err().exit, Exit::NotFound);
+        let directory = Source::find(folder.path()).unwrap_err();
+        assert_eq!(directory.exit, Exit::Other);
+        assert!(directory.what.contains("is a directory"));
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf_8_is_refused_and_shown_as_far_as_it_can_be() {
+        let (_folder, path) = with_file(OsStr::from_bytes(b"a\xffb"));
+        let failure = Source::find(&path).unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.what.contains("a\u{fffd}b is not UTF-8"), "{}", failure.what);
+    }
+
+    #[test]
+    fn a_control_character_in_a_name_is_a_usage_error() {
+        let (_folder, path) = with_file(OsStr::new("a\nb"));
+        let error = Source::find(&path).unwrap().name(host(), None).unwrap_err();
+        assert_eq!(Failure::from(error).exit, Exit::Usage);
+    }
+}

@@ -1,0 +1,32 @@
+//! The `rdcq` command, and the assembly of nodes and herds that it shares with tests and benches.
+//!
+//! - [`Node`] runs the roles that a settings file names; [`Herd`] runs a whole herd in one process, each node with a
+//!   certificate and an endpoint of its own, on whatever [`Place`] its caller gives each [`Seat`].
+//! - [`Cli`] is the command line, [`run`] carries it out. A file under `commands/` is a command; what they share is how
+//!   the herd is found (`settings`), who asks (`caller`), what is shown (`console`) and how it ends (`failure`).
+//!
+//! Pushes and pulls themselves live in `rdcq-client`, roles in their own crates: this crate holds words and manners.
+
+mod agents_file;
+mod caller;
+mod certificate_files;
+mod cli;
+mod commands;
+mod console;
+mod duration;
+mod failure;
+mod herd;
+mod logging;
+mod node;
+mod private_key;
+mod progress;
+mod role;
+mod settings;
+mod signals;
+mod up_folder;
+
+pub use cli::{Cli, run};
+pub use console::refuse;
+pub use herd::{Herd, HerdError, HerdPlan, Place, Seat, issue};
+pub use node::{Node, NodeError};
+pub use private_key::ExposedKey;

@@ -1,0 +1,95 @@
+//! A node: the roles of one settings file under one certificate.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdcq_config::{Config, ConfigError};
+use rdcq_runtime::{CredentialsError, Host, Member, Running, StartError, load_credentials};
+use rdcq_wire::{Identity, Role};
+
+use crate::private_key::{self, ExposedKey};
+use crate::role::{self, BoundRole, Section};
+
+/// A running node; dropping the handle does not stop it.
+pub struct Node {
+    identity: Identity,
+    roles: Vec<Running>,
+    grace: Duration,
+}
+
+impl Node {
+    /// Starts every role that the settings name. All addresses are taken before anything runs, so that a port in use
+    /// leaves nothing half started.
+    pub async fn start(host: &Host, config: Config) -> Result<Self, NodeError> {
+        config.validate()?;
+        if !host.env.is_simulated() {
+            private_key::check(&config.identity.key)?;
+        }
+        let credentials = Arc::new(load_credentials(&host.env, &config.identity).await?);
+        let identity = credentials.identity().clone();
+        let mut bound = Vec::new();
+        for section in Section::all_of(&config) {
+            let role = section.role();
+            let data_dir = config.data_dir.join(role.name());
+            let member =
+                Member { credentials: Arc::clone(&credentials), data_dir, limits: config.limits.clone() };
+            let failed = |source| NodeError::Start { role, source };
+            bound.push((role, BoundRole::bind(host, member, section).map_err(failed)?));
+        }
+        if bound.is_empty() {
+            return Err(NodeError::NothingToRun);
+        }
+        let mut roles = Vec::new();
+        for (role, app) in bound {
+            match app.spawn(config.herd.clone()).await {
+                Ok(running) => roles.push(running),
+                Err(source) => {
+                    role::drain(roles, Duration::ZERO).await;
+                    return Err(NodeError::Start { role, source });
+                }
+            }
+        }
+        Ok(Self { identity, roles, grace: config.limits.drain })
+    }
+
+    /// Who the node is.
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Its roles and where each of them serves.
+    pub fn addresses(&self) -> impl Iterator<Item = (Role, SocketAddr)> + '_ {
+        self.roles.iter().map(|running| (running.role(), running.addr()))
+    }
+
+    /// Says good-bye, lets running requests end within the settings' `limits.drain`, then stops.
+    pub async fn drain(self) {
+        role::drain(self.roles, self.grace).await;
+    }
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The settings do not make sense together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The settings are a command line's.
+    #[error("the settings name no role to run; add [proxy], [origin], [build_index], [tracker] or [agent]")]
+    NothingToRun,
+    /// Others can read the key.
+    #[error(transparent)]
+    Key(#[from] ExposedKey),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// A role does not start.
+    #[error("the {role} does not start: {source}")]
+    Start {
+        /// Which one.
+        role: Role,
+        /// Why.
+        source: StartError,
+    },
+}

@@ -1,0 +1,9 @@
+//! The built binary, as its callers see it: exit codes, streams, files.
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+mod certs;
+mod command_line;
+mod demo;
+mod node;
+mod up;
+mod user;

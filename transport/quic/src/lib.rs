@@ -1,0 +1,41 @@
+//! Mutually authenticated QUIC: endpoints, connections and their pool, framed calls, drain.
+//!
+//! An [`Endpoint`] is one UDP socket, from which a node dials and on which it serves one role. [`Endpoint::connect`] gives a
+//! [`Connection`] to a peer whose certificate, Hello and role are what was wanted; a [`Pool`] keeps such connections. A
+//! [`Connection::call`] sends one request and gets one [`Answer`]; [`Connection::begin`] sends a body bit by bit, and an
+//! [`Exchange`] is answered by many frames. On the other side [`Endpoint::serve`] hands every request that the role table
+//! allows to a [`Service`] as an [`IncomingCall`].
+//!
+//! What the bytes mean is told by `rdcq-wire`, who a certificate names and whether it is to be believed by whoever builds
+//! [`Security`], and where datagrams go by a [`Network`].
+//!
+//! Nothing that a peer sends is believed before its certificate was checked, nothing is allocated by what it claims, and
+//! every frame that breaks the protocol closes its connection, and no other.
+
+mod body;
+mod call;
+mod connection;
+mod endpoint;
+mod error;
+mod exchange;
+mod limits;
+mod network;
+mod pool;
+mod profile;
+mod server;
+mod service;
+mod stream;
+
+pub use body::Body;
+pub use call::{Answer, Outgoing, Scope};
+pub use connection::Connection;
+pub use endpoint::{Endpoint, Security};
+pub use error::{CallError, ConnectError, Lost, OpenError};
+pub use exchange::{Exchange, Frame};
+pub use limits::Limits;
+pub use network::{Binding, Network, Udp};
+pub use pool::Pool;
+pub use service::{IncomingCall, Refusal, Service};
+
+/// The version of the protocol that this crate speaks; the ALPN identifier names it, too.
+pub const PROTOCOL_VERSION: u16 = 1;

@@ -1,0 +1,169 @@
+//! What serves requests, and how a request looks to it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rdcq_wire::frame::EncodeError;
+use rdcq_wire::message::Failure;
+use rdcq_wire::{Context, DecodeError, ErrorCode, Identity, Kind, Message, Request, frame};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::call::body_len;
+use crate::stream::{Sender, decode_as};
+use crate::{Body, CallError, Scope};
+
+/// What a role does when it is asked.
+pub trait Service: Send + Sync + 'static {
+    /// Serves one request: reads it, replies to it. Dropped when the caller no longer waits or the scope's time is over, so
+    /// what must be finished belongs into a task of its own.
+    fn call(self: Arc<Self>, call: IncomingCall) -> impl Future<Output = Result<(), Refusal>> + Send;
+}
+
+/// A request that the role table allows its caller.
+pub struct IncomingCall {
+    pub(crate) caller: Arc<Caller>,
+    pub(crate) scope: Scope,
+    pub(crate) context: Context,
+    pub(crate) kind: Kind,
+    pub(crate) header: Vec<u8>,
+    pub(crate) body: Body,
+    pub(crate) draining: CancellationToken,
+    pub(crate) reply: Reply,
+}
+
+/// Who is at the other end of an accepted connection.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) peer: Identity,
+    pub(crate) remote: SocketAddr,
+}
+
+/// The half that is replied on. It goes back to the server when the call is dropped, which then ends the stream or says
+/// on it what went wrong.
+pub(crate) struct Reply {
+    sender: Option<Sender>,
+    home: Option<oneshot::Sender<Sender>>,
+}
+
+impl Reply {
+    pub(crate) fn new(sender: Sender) -> (Self, oneshot::Receiver<Sender>) {
+        let (home, back) = oneshot::channel();
+        (Self { sender: Some(sender), home: Some(home) }, back)
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let (Some(home), Some(sender)) = (self.home.take(), self.sender.take()) {
+            // Nobody waits for it any more: dropped, it resets the stream.
+            drop(home.send(sender));
+        }
+    }
+}
+
+impl IncomingCall {
+    /// Who asks.
+    pub fn peer(&self) -> &Identity {
+        &self.caller.peer
+    }
+
+    /// Where the request comes from.
+    pub fn remote(&self) -> SocketAddr {
+        self.caller.remote
+    }
+
+    /// What calls made on behalf of this one carry on.
+    pub const fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// What is asked for.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Reads the request. It is the caller's fault if that fails, and costs it the connection.
+    pub fn request<R: Request>(&self) -> Result<R, Refusal> {
+        Ok(decode_as(self.kind, &self.header)?)
+    }
+
+    /// The request's body, still on the way.
+    pub const fn body(&mut self) -> &mut Body {
+        &mut self.body
+    }
+
+    /// The request's body, to be moved elsewhere; leaves an empty one.
+    pub const fn take_body(&mut self) -> Body {
+        std::mem::replace(&mut self.body, Body::empty())
+    }
+
+    /// Replies with one frame; may be called again if the request's answer has many.
+    pub async fn reply<M: Message>(&mut self, message: &M, body: Vec<Bytes>) -> Result<(), Refusal> {
+        let head = frame::encode(self.context, message, body_len::<M>(&body)?)?;
+        let sender = self.reply.sender.as_mut().ok_or(Refusal::Gone)?;
+        sender.frame(head, body).await.map_err(|_| Refusal::Gone)
+    }
+
+    /// Resolves when the caller no longer wants the answer, or its connection is gone.
+    pub async fn cancelled(&self) {
+        self.unwanted().await;
+    }
+
+    pub(crate) fn unwanted(&self) -> impl Future<Output = ()> + Send + 'static {
+        let unwanted = self.reply.sender.as_ref().map(Sender::unwanted);
+        async move {
+            if let Some(unwanted) = unwanted {
+                unwanted.await;
+            }
+        }
+    }
+
+    /// Resolves when the node goes away: time to end what could go on for long.
+    pub async fn draining(&self) {
+        self.draining.cancelled().await;
+    }
+}
+
+impl fmt::Debug for IncomingCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IncomingCall")
+            .field("kind", &self.kind)
+            .field("caller", &self.caller)
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a request was not served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It was not done, and the caller is told why.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+    /// The caller broke the protocol; its connection is closed.
+    #[error("the caller broke the protocol: {0}")]
+    Protocol(#[from] DecodeError),
+    /// The caller is no longer there to be told.
+    #[error("the caller is gone")]
+    Gone,
+}
+
+impl From<CallError> for Refusal {
+    /// A call that this node made for its caller, or the caller's own body, failed. Whoever broke the protocol has lost its
+    /// connection already, and is not always the caller.
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Failed(failure) => Self::Failure(failure),
+            other => Self::Failure(Failure::new(other.code(), other.to_string())),
+        }
+    }
+}
+
+impl From<EncodeError> for Refusal {
+    fn from(error: EncodeError) -> Self {
+        Self::Failure(Failure::new(ErrorCode::Internal, error.to_string()))
+    }
+}

@@ -1,0 +1,297 @@
+//! The two halves of a stream, in frames. Both are guarded: dropped too early, they tell the peer so.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use quinn::VarInt;
+use rdcq_wire::frame::PREFIX_LEN;
+use rdcq_wire::{CloseCode, DecodeError, Kind, Message, Prefix, ResetCode, frame};
+
+use crate::CallError;
+
+/// Chunks taken from QUIC at once; one is what a datagram carried.
+const READ_AHEAD: usize = 32;
+/// Bytes handed to QUIC at once. It frees a chunk only when its last byte is acknowledged.
+const WRITE_CHUNK: usize = 256 * 1024;
+/// Bytes of a close's reason; the rest of a datagram that must fit any path.
+const MAX_CLOSE_REASON: usize = 512;
+
+/// The half that frames are written to. quinn ends a stream that is dropped as if it were whole; this one resets it.
+pub(crate) struct Sender {
+    stream: quinn::SendStream,
+    on_drop: Option<ResetCode>,
+    /// Whether a frame is half written.
+    torn: bool,
+    /// Whether any frame was begun.
+    begun: bool,
+}
+
+impl Sender {
+    pub(crate) const fn new(stream: quinn::SendStream, on_drop: ResetCode) -> Self {
+        Self { stream, on_drop: Some(on_drop), torn: false, begun: false }
+    }
+
+    /// Writes prefix and header; the frame counts as torn until [`Self::complete`].
+    pub(crate) async fn head(&mut self, head: Bytes) -> Result<(), quinn::WriteError> {
+        self.begun = true;
+        self.torn = true;
+        self.stream.write_chunk(head).await
+    }
+
+    pub(crate) async fn chunk(&mut self, mut chunk: Bytes) -> Result<(), quinn::WriteError> {
+        while !chunk.is_empty() {
+            let part = chunk.split_to(chunk.len().min(WRITE_CHUNK));
+            self.stream.write_chunk(part).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that the frame begun is whole.
+    pub(crate) const fn complete(&mut self) {
+        self.torn = false;
+    }
+
+    pub(crate) async fn frame(&mut self, head: Bytes, body: Vec<Bytes>) -> Result<(), quinn::WriteError> {
+        self.head(head).await?;
+        for chunk in body {
+            self.chunk(chunk).await?;
+        }
+        self.complete();
+        Ok(())
+    }
+
+    pub(crate) const fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    pub(crate) const fn is_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Ends the stream. Until [`Self::settle`] a drop still resets it.
+    pub(crate) fn end(&mut self) {
+        // An error means that it has ended or been reset already.
+        let _ = self.stream.finish();
+    }
+
+    /// Says that nothing is owed to the peer any more.
+    pub(crate) const fn settle(&mut self) {
+        self.on_drop = None;
+    }
+
+    pub(crate) fn reset(mut self, code: ResetCode) {
+        self.on_drop = Some(code);
+    }
+
+    /// Resolves when the peer has all of an ended stream, or no longer wants it.
+    pub(crate) async fn delivered(&self) {
+        // Either way there is nothing more to be done.
+        let _ = self.stream.stopped().await;
+    }
+
+    /// Resolves when the peer no longer wants what is sent, or is gone.
+    pub(crate) fn unwanted(&self) -> impl Future<Output = ()> + Send + 'static {
+        let stopped = self.stream.stopped();
+        async move {
+            // quinn stops with 0 a stream that is dropped after everything awaited was read from it.
+            let done = match stopped.await {
+                Ok(code) => code.is_none_or(|code| code.into_inner() == 0),
+                Err(_) => false,
+            };
+            if done {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        if let Some(code) = self.on_drop {
+            // An error means that it has been reset already, or everything has arrived.
+            let _ = self.stream.reset(VarInt::from_u32(code.number()));
+        }
+    }
+}
+
+/// A frame's kind and header; its body follows.
+pub(crate) struct Head {
+    pub(crate) kind: Kind,
+    pub(crate) header: Vec<u8>,
+    pub(crate) body_len: u32,
+}
+
+impl Head {
+    /// Reads the header as `M`'s; another kind than `M`'s is an error.
+    pub(crate) fn decode<M: Message>(&self) -> Result<M, DecodeError> {
+        decode_as(self.kind, &self.header)
+    }
+}
+
+pub(crate) fn decode_as<M: Message>(kind: Kind, header: &[u8]) -> Result<M, DecodeError> {
+    if kind != M::KIND {
+        return Err(DecodeError::UnexpectedKind { wanted: M::KIND, got: kind });
+    }
+    frame::decode(header).map(|(_, message)| message)
+}
+
+/// The half that frames are read from. Whatever breaks the protocol closes the connection.
+///
+/// Every read may be given up and begun anew without losing a byte.
+pub(crate) struct Receiver {
+    stream: quinn::RecvStream,
+    connection: quinn::Connection,
+    /// Read from QUIC, not yet asked for.
+    ahead: VecDeque<Bytes>,
+    /// Prefix and header so far.
+    head: Vec<u8>,
+    /// Bytes to leave out before the next frame.
+    to_skip: u64,
+    on_drop: Option<ResetCode>,
+}
+
+impl Receiver {
+    pub(crate) const fn new(
+        stream: quinn::RecvStream,
+        connection: quinn::Connection,
+        on_drop: ResetCode,
+    ) -> Self {
+        Self {
+            stream,
+            connection,
+            ahead: VecDeque::new(),
+            head: Vec::new(),
+            to_skip: 0,
+            on_drop: Some(on_drop),
+        }
+    }
+
+    /// The next frame of a kind that this version knows, up to its body; `None` if the stream ends first.
+    pub(crate) async fn frame(&mut self) -> Result<Option<Head>, CallError> {
+        loop {
+            let Some(prefix) = self.prefix().await? else { return Ok(None) };
+            match prefix.known_kind() {
+                Ok(kind) => {
+                    let header = self.header(prefix).await?;
+                    return Ok(Some(Head { kind, header, body_len: prefix.body_len }));
+                }
+                Err(_) if prefix.is_ignorable() => {
+                    self.head.clear();
+                    self.skip(u64::from(prefix.header_len) + u64::from(prefix.body_len));
+                }
+                Err(unknown) => return Err(self.violated(unknown)),
+            }
+        }
+    }
+
+    /// The next frame's prefix; `None` if the stream ends before it. Stays until [`Self::header`] is read.
+    pub(crate) async fn prefix(&mut self) -> Result<Option<Prefix>, CallError> {
+        self.skip_due().await?;
+        if self.gather(PREFIX_LEN).await? {
+            let mut bytes = [0; PREFIX_LEN];
+            bytes.copy_from_slice(&self.head[..PREFIX_LEN]);
+            return Prefix::decode(bytes).map(Some).map_err(|error| self.violated(error));
+        }
+        if self.head.is_empty() {
+            self.settle();
+            return Ok(None);
+        }
+        Err(self.violated(DecodeError::Truncated))
+    }
+
+    pub(crate) async fn header(&mut self, prefix: Prefix) -> Result<Vec<u8>, CallError> {
+        if !self.gather(PREFIX_LEN + usize::from(prefix.header_len)).await? {
+            return Err(self.violated(DecodeError::Truncated));
+        }
+        let header = self.head.split_off(PREFIX_LEN);
+        self.head.clear();
+        Ok(header)
+    }
+
+    /// Reads until `head` holds `len` bytes; false if the stream ends first. Takes no byte more from QUIC than that.
+    async fn gather(&mut self, len: usize) -> Result<bool, CallError> {
+        while self.head.len() < len {
+            let missing = len - self.head.len();
+            let chunk = match self.take_ahead(missing) {
+                Some(chunk) => chunk,
+                None => match self.stream.read_chunk(missing, true).await? {
+                    Some(chunk) => chunk.bytes,
+                    None => return Ok(false),
+                },
+            };
+            self.head.extend_from_slice(&chunk);
+        }
+        Ok(true)
+    }
+
+    /// At most `max` bytes; `None` if the stream ends.
+    pub(crate) async fn chunk(&mut self, max: usize) -> Result<Option<Bytes>, CallError> {
+        loop {
+            if let Some(chunk) = self.take_ahead(max) {
+                return Ok(Some(chunk));
+            }
+            let mut chunks = [const { Bytes::new() }; READ_AHEAD];
+            match self.stream.read_chunks(&mut chunks).await? {
+                Some(count) => self.ahead.extend(chunks.into_iter().take(count).filter(|c| !c.is_empty())),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn take_ahead(&mut self, max: usize) -> Option<Bytes> {
+        let front = self.ahead.front_mut()?;
+        if front.len() > max {
+            return Some(front.split_to(max));
+        }
+        self.ahead.pop_front()
+    }
+
+    /// Leaves out the next `bytes` bytes.
+    pub(crate) const fn skip(&mut self, bytes: u64) {
+        self.to_skip = bytes;
+    }
+
+    async fn skip_due(&mut self) -> Result<(), CallError> {
+        while self.to_skip > 0 {
+            let max = usize::try_from(self.to_skip).unwrap_or(usize::MAX);
+            match self.chunk(max).await? {
+                Some(chunk) => self.to_skip -= chunk.len() as u64,
+                None => return Err(self.violated(DecodeError::Truncated)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that the rest of the stream, if any, is of no interest and no loss.
+    pub(crate) const fn settle(&mut self) {
+        self.on_drop = None;
+    }
+
+    /// Closes the connection because of what came on this stream.
+    pub(crate) fn violated(&self, error: DecodeError) -> CallError {
+        violated(&self.connection, error)
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        if let Some(code) = self.on_drop {
+            // An error means that the stream is over.
+            let _ = self.stream.stop(VarInt::from_u32(code.number()));
+        }
+    }
+}
+
+/// Closes a connection whose peer broke the protocol.
+pub(crate) fn violated(connection: &quinn::Connection, error: DecodeError) -> CallError {
+    close(connection, CloseCode::Protocol, &error.to_string());
+    CallError::Protocol(error)
+}
+
+pub(crate) fn close(connection: &quinn::Connection, code: CloseCode, reason: &str) {
+    if connection.close_reason().is_none() && code == CloseCode::Protocol {
+        tracing::warn!(remote = %connection.remote_address(), reason, "connection closed: the peer broke the protocol");
+    }
+    let reason = &reason.as_bytes()[..reason.floor_char_boundary(MAX_CLOSE_REASON)];
+    connection.close(VarInt::from_u32(code.number()), reason);
+}

@@ -1,0 +1,103 @@
+//! Draining.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdcq_transport::{CallError, ConnectError, IncomingCall, Refusal, Scope};
+use rdcq_wire::ErrorCode;
+use tokio::sync::{Notify, mpsc};
+
+use crate::pair::{DropBell, Once, Pair, get_pieces, reply_pieces, watch};
+
+#[tokio::test]
+async fn a_drain_lets_running_calls_end_and_takes_nothing_new() {
+    let (begun, mut began) = mpsc::unbounded_channel();
+    let finish = Arc::new(Notify::new());
+    let gate = Arc::clone(&finish);
+    let pair = Pair::new(move |call: IncomingCall| {
+        let (gate, begun) = (Arc::clone(&gate), begun.clone());
+        async move {
+            begun.send(()).unwrap();
+            gate.notified().await;
+            reply_pieces(call).await
+        }
+    });
+    let connection = pair.connect().await;
+    let scope = pair.scope();
+    let running = {
+        let connection = connection.clone();
+        tokio::spawn(async move { connection.call(scope, &get_pieces(0), Vec::new()).await })
+    };
+    began.recv().await.unwrap();
+
+    let server = pair.server.clone();
+    let drain = tokio::spawn(async move { server.drain(Duration::from_secs(20)).await });
+    while connection.is_usable() {
+        tokio::task::yield_now().await;
+    }
+    let refused = pair.connect_from(&pair.client).await.unwrap_err();
+    assert_eq!(refused, ConnectError::Refused { addr: pair.server.local_addr() });
+    let late = connection.call(pair.scope(), &get_pieces(1), Vec::new()).await.unwrap_err();
+    assert_eq!(late.code(), ErrorCode::ShuttingDown, "{late}");
+    assert!(!drain.is_finished());
+
+    finish.notify_one();
+    running.await.unwrap().unwrap();
+    drain.await.unwrap();
+    let gone = connection.call(pair.scope(), &get_pieces(1), Vec::new()).await.unwrap_err();
+    assert!(matches!(gone, CallError::Lost(_)), "{gone}");
+    assert_eq!(gone.code(), ErrorCode::Unavailable);
+    assert_eq!(pair.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_drain_cuts_off_what_outlasts_its_grace() {
+    let (begun, mut began) = mpsc::unbounded_channel();
+    let (bell, rung) = DropBell::new();
+    let bell = Once::new(bell);
+    let pair = Pair::new(move |_| {
+        begun.send(()).unwrap();
+        let bell = bell.take();
+        async move {
+            let _bell = bell;
+            std::future::pending::<Result<(), Refusal>>().await
+        }
+    });
+    let connection = pair.connect().await;
+    let (scope, request) = (pair.scope(), get_pieces(0));
+    let call = connection.call(scope, &request, Vec::new());
+    let leave = async {
+        began.recv().await.unwrap();
+        pair.server.drain(Duration::from_millis(100)).await;
+    };
+    let (result, ()) = tokio::join!(call, leave);
+    assert!(matches!(result, Err(CallError::Lost(_))), "{result:?}");
+    rung.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_long_call_hears_of_the_drain_and_may_end_itself() {
+    let (begun, mut began) = mpsc::unbounded_channel();
+    let pair = Pair::new(move |call: IncomingCall| {
+        begun.send(()).unwrap();
+        async move {
+            call.draining().await;
+            Err(rdcq_wire::message::Failure::new(ErrorCode::ShuttingDown, "bye").into())
+        }
+    });
+    let connection = pair.connect().await;
+    let mut exchange = connection.exchange(pair.scope(), &watch()).await.unwrap();
+    began.recv().await.unwrap();
+    let (end, ()) = tokio::join!(exchange.next(), pair.server.drain(Duration::from_secs(20)));
+    assert_eq!(end.unwrap_err().code(), ErrorCode::ShuttingDown);
+}
+
+#[tokio::test]
+async fn a_drain_without_connections_is_over_at_once() {
+    let pair = Pair::new(reply_pieces);
+    pair.server.drain(Duration::from_secs(20)).await;
+    let scope = Scope { trace: 0, deadline: pair.env.now() + Duration::from_millis(200) };
+    let addr = pair.server.local_addr();
+    let error = pair.client.connect(addr, crate::pair::SERVING, scope.deadline).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Unavailable, "{error}");
+}

@@ -1,0 +1,11 @@
+//! The transport over the machine's own UDP, and what hostile peers can do to it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod calls;
+mod connecting;
+mod hostile;
+mod leaving;
+mod pair;
+mod pooling;
+mod raw;

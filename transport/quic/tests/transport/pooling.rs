@@ -1,0 +1,145 @@
+//! The pool.
+
+use std::time::Duration;
+
+use rdcq_transport::{CallError, ConnectError, Limits, Pool, Scope};
+use rdcq_wire::{CloseCode, ErrorCode};
+
+use crate::pair::{CALLER, Pair, SERVING, get_pieces, open, reply_pieces};
+use crate::raw::{RawServer, bytes_of, hello, relay, tell};
+
+#[tokio::test]
+async fn however_many_ask_there_is_one_dial() {
+    let pair = Pair::new(reply_pieces);
+    let pool = Pool::new(pair.env.clone(), pair.client.clone());
+    let addr = pair.server.local_addr();
+    let gets = (0..50).map(|_| pool.get(addr, SERVING, pair.deadline()));
+    let connections = futures_util::future::join_all(gets).await;
+    assert!(connections.iter().all(Result::is_ok));
+    for connection in connections {
+        connection.unwrap().call(pair.scope(), &get_pieces(0), Vec::new()).await.unwrap();
+    }
+    assert_eq!((pair.server.accepted(), pair.calls()), (1, 50));
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_is_replaced() {
+    let pair = Pair::new(reply_pieces);
+    let pool = Pool::new(pair.env.clone(), pair.client.clone());
+    let security = pair.ca.security("closing", &[SERVING]);
+    let closing = RawServer::open(&security);
+    let serving = async {
+        for _ in 0..2 {
+            let connection = closing.accept().await;
+            tell(&connection, &bytes_of(&hello(&security, SERVING))).await;
+            connection.accept_bi().await.unwrap();
+            connection.close(CloseCode::Done.number().into(), b"enough");
+        }
+        let answer = rdcq_wire::frame::encode(crate::raw::CONTEXT, &crate::pair::pieces(0), 0).unwrap();
+        closing.answer_one(&security, SERVING, &answer).await
+    };
+    let calling = async {
+        let request = get_pieces(0);
+        let call = || pool.call(closing.addr(), SERVING, pair.scope(), &request, Vec::new());
+        // The first connection is new, so its loss is not made up for.
+        assert!(matches!(call().await, Err(CallError::Lost(_))));
+        let held = pool.get(closing.addr(), SERVING, pair.deadline()).await.unwrap();
+        // The second was kept when the call came upon its loss.
+        call().await.unwrap();
+        assert!(!held.is_usable());
+    };
+    tokio::join!(serving, calling);
+}
+
+#[tokio::test]
+async fn a_draining_server_s_connection_is_replaced() {
+    let pair = Pair::new(reply_pieces);
+    let pool = Pool::new(pair.env.clone(), pair.client.clone());
+    let addr = pair.server.local_addr();
+    pool.call(addr, SERVING, pair.scope(), &get_pieces(0), Vec::new()).await.unwrap();
+    pair.server.drain(Duration::from_secs(5)).await;
+    let deadline = pair.env.now() + Duration::from_millis(200);
+    let error = pool.get(addr, SERVING, deadline).await.unwrap_err();
+    assert!(matches!(error.code(), ErrorCode::TimedOut | ErrorCode::Unavailable), "{error}");
+}
+
+#[tokio::test]
+async fn a_failed_dial_is_told_to_all_and_then_forgotten() {
+    let pair = Pair::new(reply_pieces);
+    let pool = Pool::new(pair.env.clone(), pair.client.clone());
+    let addr = pair.server.local_addr();
+    let wrong = rdcq_wire::Role::Proxy;
+    let gets = (0..5).map(|_| pool.get(addr, wrong, pair.deadline()));
+    for result in futures_util::future::join_all(gets).await {
+        let error = result.unwrap_err();
+        assert!(matches!(error, CallError::Connect(ConnectError::WrongPeer { .. })), "{error}");
+    }
+    pool.get(addr, SERVING, pair.deadline()).await.unwrap();
+    assert!(pool.get(addr, wrong, pair.deadline()).await.is_err());
+}
+
+#[tokio::test]
+async fn whoever_gives_up_does_not_take_the_dial_with_it() {
+    let pair = Pair::new(reply_pieces);
+    let pool = Pool::new(pair.env.clone(), pair.client.clone());
+    let addr = pair.server.local_addr();
+    {
+        let mut get = std::pin::pin!(pool.get(addr, SERVING, pair.deadline()));
+        assert!(futures_util::poll!(&mut get).is_pending());
+    }
+    pool.get(addr, SERVING, pair.deadline()).await.unwrap();
+    assert_eq!(pair.server.accepted(), 1);
+}
+
+#[tokio::test]
+async fn the_connection_used_longest_ago_makes_room() {
+    let one = Pair::new(reply_pieces);
+    let client =
+        open(&one.env, one.ca.security("frugal", CALLER), Limits { max_pooled: 1, ..Limits::default() });
+    let pool = Pool::new(one.env.clone(), client);
+    let two = one.node("other", &[SERVING]);
+    two.serve(SERVING, std::sync::Arc::new(Refusing));
+    pool.get(one.server.local_addr(), SERVING, one.deadline()).await.unwrap();
+    assert_eq!(one.server.accepted(), 1);
+    pool.get(two.local_addr(), SERVING, one.deadline()).await.unwrap();
+    while one.server.accepted() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(two.accepted(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_stays_silent_is_not_used_again() {
+    let pair = Pair::new(reply_pieces);
+    let pool = Pool::new(pair.env.clone(), pair.client.clone());
+    let (addr, relay) = relay(pair.server.local_addr()).await;
+    pool.call(addr, SERVING, pair.scope(), &get_pieces(0), Vec::new()).await.unwrap();
+    let kept = pool.get(addr, SERVING, pair.deadline()).await.unwrap();
+    relay.abort();
+    let scope = Scope { trace: 0, deadline: pair.env.now() + Duration::from_millis(1200) };
+    let error = pool.call(addr, SERVING, scope, &get_pieces(0), Vec::new()).await.unwrap_err();
+    assert_eq!(error, CallError::TimedOut);
+    assert!(!kept.is_usable());
+}
+
+#[tokio::test]
+async fn a_handler_that_is_slow_does_not_make_its_connection_look_dead() {
+    let pair = Pair::new(async |_| std::future::pending().await);
+    let connection = pair.connect().await;
+    let scope = Scope { trace: 0, deadline: pair.env.now() + Duration::from_millis(1200) };
+    let error = connection.call(scope, &get_pieces(0), Vec::new()).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::TimedOut);
+    assert!(connection.is_usable());
+}
+
+/// Has no answer to anything.
+struct Refusing;
+
+impl rdcq_transport::Service for Refusing {
+    async fn call(
+        self: std::sync::Arc<Self>,
+        _: rdcq_transport::IncomingCall,
+    ) -> Result<(), rdcq_transport::Refusal> {
+        Err(rdcq_transport::Refusal::Gone)
+    }
+}
