@@ -3,6 +3,7 @@
 mod deliver;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use rdcq_transport::CallError;
@@ -64,11 +65,23 @@ pub async fn pull(
     progress: &(dyn Fn(PullProgress) + Send + Sync),
 ) -> Result<Pulled, OperationError> {
     let folder = deliver::Folder::check(session, &pull.target).await?;
-    let (reply, manifest) = retry::until(&session.env, pull.patience, || async {
-        let reply = fetch(session, &pull.query, progress).await?;
-        let manifest = ask::manifest(session, &reply.record).await?;
-        Ok((reply, manifest))
-    })
+    let fetched = AtomicU64::new(0);
+    let follow = |step: PullProgress| {
+        if let PullProgress::Fetching { done, .. } = step {
+            fetched.store(done, Relaxed);
+        }
+        progress(step);
+    };
+    let (reply, manifest) = retry::until(
+        &session.env,
+        pull.patience,
+        || fetched.load(Relaxed),
+        || async {
+            let reply = fetch(session, &pull.query, &follow).await?;
+            let manifest = ask::manifest(session, &reply.record).await?;
+            Ok((reply, manifest))
+        },
+    )
     .await?;
     let target = folder.target_of(&reply.record)?;
     deliver::deliver(session, &reply.record, &manifest, &target, pull.patience, progress).await?;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -77,11 +78,10 @@ pub async fn push(
     let source = Source::open(session, &push.path).await?;
     let manifest = Arc::new(source.cut(session, progress).await?);
     let id = session.env.random_u64();
-    let run = Run { session, push, source: &source, manifest, id, progress };
-    let sent = run.send_all().await?;
-    progress(PushProgress::Committing);
-    let committed = retry::until(&session.env, push.patience, || run.commit()).await?;
-    Ok(Pushed { record: committed.0, fresh: committed.1, sent })
+    let run = Run { session, push, source: &source, manifest, id, progress, sent: AtomicU64::new(0) };
+    let (record, fresh) =
+        retry::until(&session.env, push.patience, || run.sent.load(Relaxed), || run.attempt()).await?;
+    Ok(Pushed { record, fresh, sent: run.sent.load(Relaxed) })
 }
 
 /// The file as it was when the push began.
@@ -165,20 +165,18 @@ struct Run<'a> {
     manifest: Arc<Manifest>,
     id: u64,
     progress: &'a (dyn Fn(PushProgress) + Send + Sync),
+    /// Bytes sent so far, over all attempts.
+    sent: AtomicU64,
 }
 
 impl Run<'_> {
-    /// Sends everything that the herd lacks, and says how many bytes that was.
-    async fn send_all(&self) -> Result<u64, OperationError> {
-        let sent = std::sync::atomic::AtomicU64::new(0);
-        retry::until(&self.session.env, self.push.patience, || async {
-            while let Some(missing) = self.offer().await? {
-                self.send(&missing, &sent).await?;
-            }
-            Ok(())
-        })
-        .await?;
-        Ok(sent.into_inner())
+    /// Sends what the herd lacks, and commits. What an earlier attempt sent is not missing any more.
+    async fn attempt(&self) -> Result<(Record, Fresh), OperationError> {
+        while let Some(missing) = self.offer().await? {
+            self.send(&missing).await?;
+        }
+        (self.progress)(PushProgress::Committing);
+        self.commit().await
     }
 
     /// Offers the content, and returns what is missing of it.
@@ -195,19 +193,14 @@ impl Run<'_> {
         Ok((!missing.is_empty()).then(|| missing.into_vec()))
     }
 
-    async fn send(
-        &self,
-        missing: &[Span],
-        sent: &std::sync::atomic::AtomicU64,
-    ) -> Result<(), OperationError> {
-        use std::sync::atomic::Ordering::Relaxed;
+    async fn send(&self, missing: &[Span]) -> Result<(), OperationError> {
         let parts: Vec<Span> = missing.iter().flat_map(|span| self.parts(*span)).collect();
         let lens = parts.iter().map(|part| self.place(*part).map_or(0, |(_, len)| len));
-        let size = sent.load(Relaxed) + lens.sum::<u64>();
+        let size = self.sent.load(Relaxed) + lens.sum::<u64>();
         stream::iter(parts)
             .map(|part| async move {
                 let len = self.send_part(part).await?;
-                let done = sent.fetch_add(len, Relaxed) + len;
+                let done = self.sent.fetch_add(len, Relaxed) + len;
                 (self.progress)(PushProgress::Sending { done, size });
                 Ok(())
             })
@@ -226,7 +219,7 @@ impl Run<'_> {
             Ok(_) => Ok(len),
             // The origin found other bytes than were cut.
             Err(error) if error.code == ErrorCode::Integrity => Err(self.source.changed()),
-            Err(error) => Err(error),
+            Err(error) => Err(forgotten(error)),
         }
     }
 
@@ -262,12 +255,21 @@ impl Run<'_> {
             version: self.push.version.clone(),
             digest: self.manifest.content,
         };
-        let answer = self.session.ask(Role::Proxy, COMMIT_PATIENCE, &commit, Vec::new()).await?;
+        let asked = self.session.ask(Role::Proxy, COMMIT_PATIENCE, &commit, Vec::new()).await;
+        let answer = asked.map_err(forgotten)?;
         let wrong = |digest: Digest| digest != self.manifest.content;
         if wrong(answer.message.record.digest) {
             let text = "the herd committed another digest than was pushed";
             return Err(OperationError::new(ErrorCode::Integrity, text));
         }
         Ok((answer.message.record, answer.message.fresh))
+    }
+}
+
+/// An origin that was away may have forgotten the offer; it passes when the content is offered again.
+fn forgotten(error: OperationError) -> OperationError {
+    match error.code {
+        ErrorCode::NotFound => OperationError::new(ErrorCode::Unavailable, error.to_string()),
+        _ => error,
     }
 }

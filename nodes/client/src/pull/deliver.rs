@@ -164,7 +164,7 @@ impl Delivery<'_> {
                 let done = &done;
                 async move {
                     let env = &self.session.env;
-                    let len = retry::until(env, self.patience, || self.write_part(part)).await?;
+                    let len = retry::until(env, self.patience, || 0, || self.write_part(part)).await?;
                     let done = done.fetch_add(len, std::sync::atomic::Ordering::Relaxed) + len;
                     progress(PullProgress::Delivering { done, size });
                     Ok(())
