@@ -7,12 +7,12 @@ use std::time::Duration;
 use rdcq_certs::Credentials;
 use rdcq_client::Session;
 use rdcq_config::Config;
-use rdcq_runtime::{Host, load_credentials};
+use rdcq_runtime::{CredentialsError, Host, load_credentials};
 use rdcq_wire::{HerdId, Role};
 
 use crate::agents_file::AgentChoice;
 use crate::console::Console;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::settings::{self, OPERATOR, Places};
 use crate::signals::Signals;
 use crate::{private_key, up_folder};
@@ -86,7 +86,9 @@ impl Member {
         up_folder::check_running(&settings)?;
         let config = settings::read(&settings)?;
         private_key::check(&config.identity.key)?;
-        let credentials = load_credentials(&host.env, &config.identity).await?;
+        // A caller without a certificate that the herd knows is told what the herd would say.
+        let denied = |error: CredentialsError| Failure::new(Exit::Denied, error.to_string());
+        let credentials = load_credentials(&host.env, &config.identity).await.map_err(denied)?;
         Ok(Self { settings, config, credentials })
     }
 }

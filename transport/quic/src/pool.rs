@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rdcq_env::Env;
-use rdcq_wire::{Request, Role};
 use rdcq_env::watch;
+use rdcq_wire::{Request, Role};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{Answer, CallError, ConnectError, Connection, Endpoint, Scope};

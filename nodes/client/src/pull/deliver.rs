@@ -1,12 +1,13 @@
 //! From the agent's store to the caller's file: a temporary file beside it, sync, rename, sync of the folder.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use rdcq_env::{Disk, DiskFile, EntryKind, Mode};
+use rdcq_env::{Disk, DiskFile, EntryKind, Env, Mode};
 use rdcq_wire::message::{GetPieces, MAX_SPAN_BYTES, Pieces};
 use rdcq_wire::{Digest, ErrorCode, Manifest, Record, Role, Span};
 
@@ -90,60 +91,61 @@ pub(super) async fn deliver(
     let temporary = Temporary::create(session, target, manifest.pieces.size()).await?;
     let delivery =
         Delivery { session, manifest, digest: record.digest, file: &temporary.file, target, patience };
-    match delivery.write_all(progress).await {
-        Ok(()) => temporary.publish().await,
-        Err(error) => {
-            temporary.discard().await;
-            Err(error)
-        }
-    }
+    delivery.write_all(progress).await?;
+    temporary.publish().await
 }
 
-/// A file that is not there yet under its name.
-struct Temporary<'a> {
-    session: &'a Session,
+/// A file that is not there yet under its name. Dropped, also by an interruption, it leaves nothing behind.
+struct Temporary {
+    env: Env,
     path: PathBuf,
     target: PathBuf,
     file: Arc<dyn DiskFile>,
 }
 
-impl<'a> Temporary<'a> {
-    async fn create(session: &'a Session, target: &Path, size: u64) -> Result<Self, OperationError> {
-        let path = parent(target).join(format!(".rdcq-{:016x}.part", session.env.random_u64()));
-        let (disk, temporary) = (Arc::clone(session.env.disk()), path.clone());
-        let created = session.env.blocking(move || {
-            let file = disk.create_new(&temporary, Mode::Shared)?;
-            let allocated = if size > 0 { file.allocate(size) } else { Ok(()) };
-            if allocated.is_err() {
-                // What is left is an empty file of ours; the error says what really happened.
-                let _ = disk.remove_file(&temporary);
-            }
-            allocated.map(|()| file)
-        });
-        let file = created.await.map_err(|error| OperationError::of_file("write", target, &error))?;
-        Ok(Self { session, path, target: target.to_owned(), file })
+impl Temporary {
+    async fn create(session: &Session, target: &Path, size: u64) -> Result<Self, OperationError> {
+        let env = session.env.clone();
+        let (path, target) = (beside(target, env.random_u64()), target.to_owned());
+        let failed = |error: io::Error| OperationError::of_file("write", &target, &error);
+        let (disk, at) = (Arc::clone(env.disk()), path.clone());
+        let file = env.blocking(move || disk.create_new(&at, Mode::Shared)).await.map_err(failed)?;
+        let temporary = Self { env, path, target: target.clone(), file };
+        if size > 0 {
+            let file = Arc::clone(&temporary.file);
+            temporary.env.blocking(move || file.allocate(size)).await.map_err(failed)?;
+        }
+        Ok(temporary)
     }
 
+    /// Gives the file its name, durably.
     async fn publish(self) -> Result<(), OperationError> {
-        let disk = Arc::clone(self.session.env.disk());
-        let Self { session, path, target, file } = self;
-        let (from, to) = (path.clone(), target.clone());
-        let published = session.env.blocking(move || {
-            let renamed = file.sync_all().and_then(|()| disk.rename(&from, &to));
-            if renamed.is_err() {
-                let _ = disk.remove_file(&from);
-            }
-            renamed.and_then(|()| disk.sync_dir(parent(&to)))
+        let disk = Arc::clone(self.env.disk());
+        let (file, from, to) = (Arc::clone(&self.file), self.path.clone(), self.target.clone());
+        let published = self.env.blocking(move || {
+            file.sync_all()?;
+            disk.rename(&from, &to)?;
+            disk.sync_dir(parent(&to))
         });
-        published.await.map_err(|error| OperationError::of_file("write", &target, &error))
+        published.await.map_err(|error| OperationError::of_file("write", &self.target, &error))
     }
+}
 
-    async fn discard(self) {
-        let (disk, path) = (Arc::clone(self.session.env.disk()), self.path.clone());
-        if let Err(error) = self.session.env.blocking(move || disk.remove_file(&path)).await {
-            tracing::warn!(path = %self.path.display(), %error, "a temporary file stays behind");
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Published, the name is gone already. Nobody can wait for this any more, and it is short.
+        match self.env.disk().remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %self.path.display(), %error, "a temporary file stays behind");
+            }
+            _ => {}
         }
     }
+}
+
+/// A name in the same folder, which no two deliveries share.
+fn beside(target: &Path, random: u64) -> PathBuf {
+    parent(target).join(format!(".rdcq-{random:016x}.part"))
 }
 
 struct Delivery<'a> {
@@ -229,7 +231,7 @@ fn write_checked(
     file: &dyn DiskFile,
     span: Span,
     chunks: &[Bytes],
-) -> std::io::Result<Option<u64>> {
+) -> io::Result<Option<u64>> {
     let Some(place) = manifest.pieces.bytes_of_span(span) else { return Ok(None) };
     let bytes = chunks.concat();
     if bytes.len() as u64 != place.end - place.start {

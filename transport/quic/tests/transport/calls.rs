@@ -9,7 +9,7 @@ use rdcq_wire::message::{Complete, Failure, Have, Pieces, PutPieces, Stored};
 use rdcq_wire::{DecodeError, ErrorCode, Kind, List, ResetCode, Role, Span};
 use tokio::sync::mpsc;
 
-use crate::pair::{DropBell, Once, Pair, get_pieces, pattern, pieces, put_pieces, reply_pieces, watch};
+use crate::pair::{DropBell, Once, Pair, get_pieces, pattern, pieces, put_pieces, reply_pieces, soon, watch};
 
 const MIB: usize = 1024 * 1024;
 
@@ -245,7 +245,7 @@ async fn a_dropped_call_stops_its_handler() {
         _ = call => panic!("nothing answers"),
         _ = began.recv() => {}
     }
-    rung.await.unwrap();
+    soon(rung).await.unwrap();
     assert!(connection.is_usable());
 }
 
@@ -266,7 +266,7 @@ async fn a_body_that_is_left_stops_its_sender() {
     let mut answer = connection.call(pair.scope(), &get_pieces(0), Vec::new()).await.unwrap();
     assert!(answer.body.next().await.unwrap().is_some());
     drop(answer);
-    results.recv().await.unwrap().unwrap();
+    soon(results.recv()).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -284,7 +284,7 @@ async fn a_body_that_breaks_off_reaches_the_handler_as_an_error() {
     outgoing.send(pattern(50)).await.unwrap();
     began.recv().await.unwrap();
     drop(outgoing);
-    let error = results.recv().await.unwrap().unwrap_err();
+    let error = soon(results.recv()).await.unwrap().unwrap_err();
     assert_eq!(error, CallError::Aborted(Some(ResetCode::Cancelled)));
     assert!(connection.is_usable());
 }
@@ -304,7 +304,7 @@ async fn a_deadline_ends_the_handler_and_the_call() {
     let scope = Scope { trace: 1, deadline: pair.env.now() + Duration::from_millis(200) };
     let error = connection.call(scope, &get_pieces(0), Vec::new()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::TimedOut);
-    rung.await.unwrap();
+    soon(rung).await.unwrap();
     let over = Scope { trace: 1, deadline: pair.env.now() };
     let error = connection.call(over, &get_pieces(0), Vec::new()).await.unwrap_err();
     assert_eq!((error, pair.calls()), (CallError::TimedOut, 1));

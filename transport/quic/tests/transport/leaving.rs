@@ -7,26 +7,32 @@ use rdcq_transport::{CallError, ConnectError, IncomingCall, Refusal, Scope};
 use rdcq_wire::ErrorCode;
 use tokio::sync::{Notify, mpsc};
 
-use crate::pair::{DropBell, Once, Pair, get_pieces, reply_pieces, watch};
+use crate::pair::{DropBell, Once, Pair, get_pieces, pattern, pieces, reply_pieces, soon, watch};
 
 #[tokio::test]
 async fn a_drain_lets_running_calls_end_and_takes_nothing_new() {
     let (begun, mut began) = mpsc::unbounded_channel();
     let finish = Arc::new(Notify::new());
     let gate = Arc::clone(&finish);
-    let pair = Pair::new(move |call: IncomingCall| {
-        let (gate, begun) = (Arc::clone(&gate), begun.clone());
+    // Longer than what is on the way at once, so that the handler is done long before its reply has arrived.
+    let body = pattern(4 * 1024 * 1024);
+    let reply = body.clone();
+    let pair = Pair::new(move |mut call: IncomingCall| {
+        let (gate, begun, reply) = (Arc::clone(&gate), begun.clone(), reply.clone());
         async move {
             begun.send(()).unwrap();
             gate.notified().await;
-            reply_pieces(call).await
+            call.reply(&pieces(0), vec![reply]).await
         }
     });
     let connection = pair.connect().await;
     let scope = pair.scope();
     let running = {
         let connection = connection.clone();
-        tokio::spawn(async move { connection.call(scope, &get_pieces(0), Vec::new()).await })
+        tokio::spawn(async move {
+            let answer = connection.call(scope, &get_pieces(0), Vec::new()).await?;
+            answer.body.collect().await
+        })
     };
     began.recv().await.unwrap();
 
@@ -42,7 +48,7 @@ async fn a_drain_lets_running_calls_end_and_takes_nothing_new() {
     assert!(!drain.is_finished());
 
     finish.notify_one();
-    running.await.unwrap().unwrap();
+    assert_eq!(running.await.unwrap().unwrap().concat(), body);
     drain.await.unwrap();
     let gone = connection.call(pair.scope(), &get_pieces(1), Vec::new()).await.unwrap_err();
     assert!(matches!(gone, CallError::Lost(_)), "{gone}");
@@ -72,7 +78,7 @@ async fn a_drain_cuts_off_what_outlasts_its_grace() {
     };
     let (result, ()) = tokio::join!(call, leave);
     assert!(matches!(result, Err(CallError::Lost(_))), "{result:?}");
-    rung.await.unwrap();
+    soon(rung).await.unwrap();
 }
 
 #[tokio::test]

@@ -180,6 +180,11 @@ impl Drop for DropBell {
     }
 }
 
+/// What `event` brings, well before the deadline of any call.
+pub(crate) async fn soon<T>(event: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), event).await.expect("it comes soon")
+}
+
 /// A slot that a handler takes a thing from once.
 pub(crate) struct Once<T>(std::sync::Mutex<Option<T>>);
 
