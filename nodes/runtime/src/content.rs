@@ -68,6 +68,7 @@ pub async fn watch(store: &ContentStore, mut call: IncomingCall) -> Result<(), R
         tokio::select! {
             biased;
             () = call.cancelled() => return Err(Refusal::Gone),
+            () = call.draining() => return Err(Failure::new(ErrorCode::ShuttingDown, "going away").into()),
             changed = changes.changed() => match changed {
                 Ok(()) => tokio::time::sleep(HAVE_BATCH).await,
                 // It was sealed, which the next round tells, or removed.
