@@ -11,7 +11,8 @@ use rdcq_runtime::{
 use rdcq_store::ContentStore;
 use rdcq_transport::{IncomingCall, Pool, Refusal, Scope, Service};
 use rdcq_wire::message::{
-    Collect, Collected, Failure, GetManifest, GetPieces, ManifestBody, Progress, Pull, Pulled, Resolve, Watch,
+    Collect, Collected, Failure, GetManifest, GetPieces, ManifestBody, Progress, Pull, Pulled, Release,
+    Released, Resolve, Watch,
 };
 use rdcq_wire::{ErrorCode, Kind, Record, Role, TagQuery};
 
@@ -130,6 +131,13 @@ impl Agent {
         content::watch(&self.store, call).await
     }
 
+    /// A client has delivered what it pulled.
+    async fn release(&self, mut call: IncomingCall) -> Result<(), Refusal> {
+        let Release { push, digest } = call.request()?;
+        self.leases.release(&digest, push);
+        call.reply(&Released {}, Vec::new()).await
+    }
+
     async fn collect(&self, mut call: IncomingCall) -> Result<(), Refusal> {
         let Collect { digests } = call.request()?;
         let (collector, seeder) = (self.collector.clone(), self.seeder.clone());
@@ -155,6 +163,7 @@ impl Service for Agent {
             Kind::GetManifest => self.get_manifest(call).await,
             Kind::GetPieces => self.get_pieces(call).await,
             Kind::Watch => self.watch(call).await,
+            Kind::Release => self.release(call).await,
             Kind::Collect => self.collect(call).await,
             kind => {
                 Err(Failure::new(ErrorCode::Unsupported, format!("an agent does not serve {kind}")).into())

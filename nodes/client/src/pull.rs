@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use rdcq_transport::CallError;
-use rdcq_wire::message::{Progress, Pull as PullRequest, Pulled as PulledReply, Sources};
+use rdcq_wire::message::{Progress, Pull as PullRequest, Pulled as PulledReply, Release, Sources};
 use rdcq_wire::{ErrorCode, Kind, Record, Role, TagQuery};
 
 use crate::{OperationError, Session, ask, retry};
@@ -85,8 +85,17 @@ pub async fn pull(
     .await?;
     let target = folder.target_of(&reply.record)?;
     deliver::deliver(session, &reply.record, &manifest, &target, pull.patience, progress).await?;
+    release(session, &reply.record).await;
     let fetched_in = Duration::from_millis(reply.elapsed_ms);
     Ok(Pulled { record: reply.record, target, sources: reply.sources, fetched_in })
+}
+
+/// Lets the agent drop the content when its time comes. If that fails the pin's lease ends it, later.
+async fn release(session: &Session, record: &Record) {
+    let release = Release { push: session.trace, digest: record.digest };
+    if let Err(error) = session.ask(Role::Agent, Session::PATIENCE, &release, Vec::new()).await {
+        tracing::debug!(%error, "a pin is left to its lease");
+    }
 }
 
 /// Has the agent bring the content to this host and delivers nothing: for warming a host's store ahead of time.

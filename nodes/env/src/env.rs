@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 use crate::{Disk, SimDisk, SystemDisk};
@@ -26,7 +26,13 @@ struct Shared {
 
 enum World {
     System,
-    Simulated { since: Instant },
+    Simulated { since: Instant, tasks: Mutex<Tasks> },
+}
+
+/// The tasks of a simulated node.
+enum Tasks {
+    Alive(Vec<AbortHandle>),
+    Killed,
 }
 
 impl Env {
@@ -48,7 +54,8 @@ impl Env {
     ///
     /// Outside a tokio runtime, which should be single-threaded and paused.
     pub fn simulated(seed: u64, disk: SimDisk) -> Self {
-        Self::new(World::Simulated { since: Instant::now() }, StdRng::seed_from_u64(seed), Arc::new(disk))
+        let world = World::Simulated { since: Instant::now(), tasks: Mutex::new(Tasks::Alive(Vec::new())) };
+        Self::new(world, StdRng::seed_from_u64(seed), Arc::new(disk))
     }
 
     fn new(world: World, root: StdRng, disk: Arc<dyn Disk>) -> Self {
@@ -64,7 +71,7 @@ impl Env {
     pub fn unix_ms(&self) -> u64 {
         let (epoch, since) = match self.0.world {
             World::System => (0, SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
-            World::Simulated { since } => (Self::SIMULATED_EPOCH_MS, since.elapsed()),
+            World::Simulated { since, .. } => (Self::SIMULATED_EPOCH_MS, since.elapsed()),
         };
         u64::try_from(since.as_millis()).map_or(u64::MAX, |ms| ms.saturating_add(epoch))
     }
@@ -93,7 +100,28 @@ impl Env {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        self.0.runtime.spawn(future)
+        let task = self.0.runtime.spawn(future);
+        if let World::Simulated { tasks, .. } = &self.0.world {
+            tasks.lock().unwrap_or_else(PoisonError::into_inner).add(task.abort_handle());
+        }
+        task
+    }
+
+    /// Ends a simulated node's tasks where they stand, as `kill -9` does; what it spawns from now on ends at once. The
+    /// tasks are gone when the runtime has had its next turn.
+    ///
+    /// # Panics
+    ///
+    /// On a real machine, where processes are killed from outside.
+    pub fn kill(&self) {
+        let World::Simulated { tasks, .. } = &self.0.world else {
+            panic!("only a simulated node is killed from within");
+        };
+        let killed =
+            std::mem::replace(&mut *tasks.lock().unwrap_or_else(PoisonError::into_inner), Tasks::Killed);
+        if let Tasks::Alive(tasks) = killed {
+            tasks.iter().for_each(AbortHandle::abort);
+        }
     }
 
     /// Does work that blocks or computes for long, off the tasks' threads; in a simulation right here.
@@ -118,6 +146,21 @@ impl Env {
     /// Whether time and disk are simulated.
     pub fn is_simulated(&self) -> bool {
         matches!(self.0.world, World::Simulated { .. })
+    }
+}
+
+impl Tasks {
+    fn add(&mut self, task: AbortHandle) {
+        match self {
+            Self::Killed => task.abort(),
+            Self::Alive(tasks) => {
+                // Full is the moment to look which have ended: then the vector does not grow without bound.
+                if tasks.len() == tasks.capacity() {
+                    tasks.retain(|task| !task.is_finished());
+                }
+                tasks.push(task);
+            }
+        }
     }
 }
 
@@ -181,6 +224,19 @@ mod tests {
         });
         assert!(tokio::time::timeout(Duration::from_secs(1), work).await.is_err());
         ended.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_killed_node_s_tasks_end_where_they_stand_and_no_new_one_lives() {
+        let (dying, other) = (Env::simulated(1, SimDisk::new()), Env::simulated(2, SimDisk::new()));
+        let sleep = || tokio::time::sleep(Duration::from_secs(1));
+        let (before, bystander) = (dying.spawn(sleep()), other.spawn(sleep()));
+        tokio::task::yield_now().await;
+        dying.kill();
+        let after = dying.spawn(sleep());
+        assert!(before.await.unwrap_err().is_cancelled());
+        assert!(after.await.unwrap_err().is_cancelled());
+        bystander.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -154,6 +154,9 @@ impl<S: Service> Server<S> {
             Err(_) if prefix.is_ignorable() => return Ok(Opening::Skipped),
             Err(unknown) => return Err(receiver.violated(unknown)),
         };
+        if !access::is_request(kind) {
+            return Err(receiver.violated(DecodeError::NotARequest(kind)));
+        }
         if let Err(failure) = self.judge(caller, kind) {
             return Ok(Opening::Refused(failure));
         }

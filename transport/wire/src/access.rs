@@ -36,6 +36,7 @@ pub const RULES: &[Rule] = &[
     rule(Kind::GetManifest, Role::Agent, &[Role::Agent, Role::Client, Role::Operator]),
     rule(Kind::GetPieces, Role::Agent, &[Role::Agent, Role::Client, Role::Operator]),
     rule(Kind::Watch, Role::Agent, &[Role::Agent]),
+    rule(Kind::Release, Role::Agent, &[Role::Controller, Role::Client, Role::Operator]),
     rule(Kind::Collect, Role::Agent, &[Role::Tracker]),
 ];
 
@@ -47,6 +48,11 @@ pub fn allows(server: Role, request: Kind, caller: RoleSet) -> bool {
 /// Whether a node that serves as `server` serves `request` at all.
 pub fn serves(server: Role, request: Kind) -> bool {
     find(server, request).is_some()
+}
+
+/// Whether `kind` is a request of anybody to anybody; the others are answers, and greetings.
+pub fn is_request(kind: Kind) -> bool {
+    RULES.iter().any(|rule| rule.request == kind)
 }
 
 fn find(server: Role, request: Kind) -> Option<&'static Rule> {
@@ -86,6 +92,7 @@ mod tests {
         (Role::Agent, Kind::GetManifest, "----A-LR"),
         (Role::Agent, Kind::GetPieces, "----A-LR"),
         (Role::Agent, Kind::Watch, "----A---"),
+        (Role::Agent, Kind::Release, "-----CLR"),
         (Role::Agent, Kind::Collect, "---T----"),
     ];
 
@@ -111,6 +118,12 @@ mod tests {
         let both = [Role::Tracker, Role::Proxy].into_iter().collect();
         assert!(allows(Role::Origin, Kind::Seal, both));
         assert!(!allows(Role::Origin, Kind::Seal, RoleSet::default()));
+    }
+
+    #[test]
+    fn an_answer_is_no_request() {
+        assert!(is_request(Kind::GetPieces));
+        assert!(!is_request(Kind::Pieces) && !is_request(Kind::Hello));
     }
 
     #[test]

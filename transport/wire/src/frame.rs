@@ -151,6 +151,9 @@ pub enum DecodeError {
     /// A kind that this version does not know.
     #[error("unknown message kind {0}")]
     UnknownKind(u8),
+    /// A known kind that asks for nothing, where a request was due.
+    #[error("a {0} message where a request was due")]
+    NotARequest(Kind),
     /// A known kind where another was due.
     #[error("a {got} message where {wanted} was due")]
     UnexpectedKind {

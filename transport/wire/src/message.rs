@@ -122,7 +122,7 @@ kinds! {
     Sealed = 23, body: 0;
     /// Write a tag's record.
     PutTag = 24, body: 0;
-    /// A push is over; its content may go if nothing names it.
+    /// A push is over, or a pull delivered; its content may go if nothing names it.
     Release = 26, body: 0;
     /// The lease has ended.
     Released = 27, body: 0;

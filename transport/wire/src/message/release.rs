@@ -1,14 +1,14 @@
-//! From a proxy to an origin: a push is over.
+//! A push is over, says a proxy to an origin; a pull is delivered, says a client to its agent.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Kind, Message, Request};
 
-/// Ends the pin that the push's offer began.
+/// Ends the pin that a push's offer, or a pull, began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct Release {
-    /// The push.
+    /// The push; of a pull its trace.
     pub push: u64,
     /// The content.
     pub digest: Digest,
