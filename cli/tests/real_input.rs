@@ -20,6 +20,7 @@ mod waiting;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
+use std::time::Instant;
 
 use rdcq_wire::manifest::PieceSizes;
 
@@ -29,7 +30,7 @@ use crate::noise::{digest_of_file, noise, write_large};
 use crate::waiting::until;
 
 /// Rounds of a race; each is another chance for the wrong order.
-const RACES: u64 = 12;
+const RACES: u32 = 20;
 
 /// Pushes bytes and pulls them back, and returns how many pieces they are.
 #[track_caller]
@@ -98,7 +99,7 @@ fn names_with_spaces_and_chinese_characters_arrive_under_their_own_names() {
         assert_eq!(herd.inspect(&pushed.tag).file, name);
         let pulled = herd.pull(&pushed.tag, "to here");
         assert!(pulled.target.ends_with(Path::new("to here").join(name)), "{pulled:?}");
-        assert_eq!(std::fs::read(&pulled.target).unwrap(), name.as_bytes());
+        assert_eq!(std::fs::read(herd.path("").join(&pulled.target)).unwrap(), name.as_bytes());
     }
 }
 
@@ -164,13 +165,18 @@ fn a_removal_that_races_a_push_of_the_same_content_leaves_the_pushed_tag_whole()
     let herd = Herd::with_agents(1);
     let mut kept = Vec::new();
     for round in 0..RACES {
-        // Pushes of another length meet the removal at another of their steps.
-        let bytes = noise(100 + round, 1 << (8 + round));
+        let bytes = noise(100 + u64::from(round), 1000);
         herd.write("one", &bytes);
         herd.write("two", &bytes);
+        let begin = Instant::now();
         let one = herd.push("one");
+        // Each round the removal meets the push at a later one of its steps.
+        let later = begin.elapsed() * round / RACES;
         let two = thread::scope(|scope| {
-            let removal = scope.spawn(|| herd.remove(&one.tag));
+            let removal = scope.spawn(|| {
+                thread::sleep(later);
+                herd.remove(&one.tag);
+            });
             let two = herd.push("two");
             removal.join().unwrap();
             two

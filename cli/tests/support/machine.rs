@@ -1,5 +1,6 @@
 //! What a test may need of the machine and cannot have everywhere: root, small file systems.
 
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,16 +32,20 @@ impl Tmpfs {
         let output = command.output().map_err(|error| format!("mount: {error}"))?;
         match output.status.success() {
             true => Ok(Self { folder: folder.to_owned() }),
-            false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            false => {
+                Err(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_owned())
+            }
         }
     }
 
-    /// Fills it up to the last byte with a file; removing the file makes the room again.
-    pub(crate) fn fill(&self) -> PathBuf {
+    /// Fills it with a file up to the last `room` bytes; removing the file makes the rest of the room.
+    pub(crate) fn fill_but(&self, room: u64) -> PathBuf {
         let filler = self.folder.join("filler");
-        let mut file = std::fs::File::create(&filler).unwrap();
+        let mut file = File::create(&filler).unwrap();
         let block = vec![0; 4096];
         while file.write_all(&block).is_ok() {}
+        let len = file.metadata().unwrap().len();
+        file.set_len(len.checked_sub(room).unwrap()).unwrap();
         filler
     }
 }

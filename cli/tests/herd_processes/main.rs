@@ -1,0 +1,9 @@
+//! A herd of separate processes, as it runs in earnest: eight nodes and the commands of those who use them.
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+mod all_together;
+mod cluster;
+mod command;
+mod file;
+mod killed_in_a_pull;
+mod killed_in_a_push;
