@@ -1,8 +1,10 @@
 //! Simulated, loopback and namespace tests of whole herds.
 //!
 //! [`SimNet`] is the network of the simulated ring: real QUIC endpoints exchange datagrams in memory, under virtual time.
-//! The tests themselves are in `tests/`.
+//! [`World`] is a herd on it whose nodes can be killed, lose their power and lie. The tests themselves are in `tests/`.
 
 pub mod simnet;
+pub mod world;
 
 pub use simnet::{Conditions, Odds, SimHost, SimNet, Trace};
+pub use world::{Client, World};

@@ -80,7 +80,7 @@ fn loss_reordering_and_doubles_happen_as_often_as_they_are_said_to() {
         pair.receive_ready(&mut got).await;
         let overtaken = got.windows(2).filter(|pair| pair[1] < pair[0]).count();
         let trace = net.trace();
-        assert_eq!(trace.datagrams, count.into());
+        assert_eq!(trace.datagrams, u64::from(count));
         assert!((450..550).contains(&trace.dropped), "{trace}");
         assert!((380..570).contains(&overtaken), "{overtaken} overtaken");
         let doubles = got.len() as u64 - (trace.datagrams - trace.dropped);

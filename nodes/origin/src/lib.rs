@@ -50,7 +50,8 @@ impl App {
         let catalogue = bound.host.open_catalogue(&data_dir.join("catalogue"), &herd_id).await?;
         let store = ContentStore::open(env.clone(), data_dir.join("content"), herd_id, catalogue).await?;
         let leases = Leases::new(env.clone());
-        for digest in store.partial_digests() {
+        // Sealed content, too: its push may be about to write the tag.
+        for digest in [store.digests(), store.partial_digests()].concat() {
             leases.pin(digest, STARTING, config.push_lease).await;
         }
         let pool = bound.pool.clone();

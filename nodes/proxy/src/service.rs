@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rdcq_runtime::failure_of_call;
 use rdcq_transport::{Answer, IncomingCall, Pool, Refusal, Scope, Service};
-use rdcq_wire::message::{Commit, Failure, Offer, PutPieces, PutTag, Release, Resolve, Seal};
+use rdcq_wire::message::{Commit, Failure, Offer, PutPieces, PutTag, Release, Resolve, Seal, Sealed};
 use rdcq_wire::{Digest, ErrorCode, Identity, Kind, Name, Request, Role, TagQuery, Version};
 
 pub(crate) struct Proxy {
@@ -72,12 +72,14 @@ impl Proxy {
     }
 
     /// Seals, names, and only then lets the origin forget that a push was under way.
+    ///
+    /// An origin that restarted in between has forgotten the pin, and might have dropped what had no name yet: so it is
+    /// asked once more before anybody is told that the push succeeded. What is whole is sealed at no cost.
     async fn commit(&self, mut call: IncomingCall) -> Result<(), Refusal> {
         let Commit { push, name, version, digest } = call.request()?;
         may_name(call.peer(), &name)?;
         let scope = call.scope();
-        let seal = self.pool.call(self.origin, Role::Origin, scope, &Seal { push, digest }, Vec::new()).await;
-        let sealed = seal.map_err(|error| failure_of_call("origin", error))?.message;
+        let sealed = self.seal(scope, push, digest).await?;
         let put = PutTag {
             push,
             name,
@@ -90,8 +92,14 @@ impl Proxy {
         };
         let put = self.pool.call(self.build_index, Role::BuildIndex, scope, &put, Vec::new()).await;
         let committed = put.map_err(|error| failure_of_call("build-index", error))?.message;
+        self.seal(scope, push, digest).await?;
         self.release(scope, push, digest).await;
         call.reply(&committed, Vec::new()).await
+    }
+
+    async fn seal(&self, scope: Scope, push: u64, digest: Digest) -> Result<Sealed, Failure> {
+        let sealed = self.pool.call(self.origin, Role::Origin, scope, &Seal { push, digest }, Vec::new()).await;
+        Ok(sealed.map_err(|error| failure_of_call("origin", error))?.message)
     }
 
     /// Ends the pin. If that fails the lease ends it, later.

@@ -155,7 +155,7 @@ enum Input {
     Has(PeerId, Vec<Span>),
     PeerLost(PeerId, String),
     Bytes(RequestId),
-    Verified(RequestId, Span),
+    Verified(RequestId, Span, Role),
     Failed(RequestId, rdcq_swarm::Failure, String),
     StoreFailed(StoreError),
 }
@@ -165,6 +165,13 @@ struct Peer {
     role: Role,
     /// Ends the watch when the peer is forgotten.
     _watch: AbortOnDropHandle<()>,
+}
+
+/// Bytes by the role of who sent them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sent {
+    origins: u64,
+    agents: u64,
 }
 
 struct Driver {
@@ -182,6 +189,8 @@ struct Driver {
     arrivals: mpsc::Receiver<Arrival>,
     progress: watch::Sender<(u64, u64)>,
     held: u64,
+    /// Verified bytes by who sent them, also in answer to a request that the swarm had given up by then.
+    from: Sent,
     done: u64,
     last_verified: Instant,
     last_trouble: String,
@@ -212,6 +221,7 @@ impl Driver {
             next_peer: 0,
             requests: BTreeMap::new(),
             held,
+            from: Sent::default(),
             done: held,
             last_trouble: "nobody has it".to_owned(),
             download,
@@ -265,7 +275,7 @@ impl Driver {
             Input::Has(peer, spans) => self.tell(Event::PeerHas { peer, spans }),
             Input::PeerLost(peer, why) => self.leave(peer, why),
             Input::Bytes(request) => self.tell(Event::Progress { request }),
-            Input::Verified(request, span) => self.verified(request, span),
+            Input::Verified(request, span, role) => self.verified(request, span, role),
             Input::Failed(request, failure, why) => self.failed(request, failure, why),
             Input::StoreFailed(error) => return Err(error.into()),
         }
@@ -337,8 +347,13 @@ impl Driver {
         self.requests.insert(request, (peer, AbortOnDropHandle::new(task)));
     }
 
-    fn verified(&mut self, request: RequestId, span: Span) {
+    fn verified(&mut self, request: RequestId, span: Span, role: Role) {
         self.last_verified = self.download.env.now();
+        let bytes: u64 = span.indices().map(|piece| self.bytes_of(piece)).sum();
+        match role {
+            Role::Origin => self.from.origins += bytes,
+            _ => self.from.agents += bytes,
+        }
         for piece in span.indices() {
             if !self.swarm.have().contains(piece) {
                 self.done += self.bytes_of(piece);
@@ -370,13 +385,8 @@ impl Driver {
     }
 
     fn sources(&self) -> Sources {
-        let report = self.swarm.report();
-        Sources {
-            origins: report.origin_bytes,
-            agents: report.agent_bytes,
-            held: self.held,
-            duplicate: report.duplicate_bytes,
-        }
+        let Sent { origins, agents } = self.from;
+        Sources { origins, agents, held: self.held, duplicate: self.swarm.report().duplicate_bytes }
     }
 }
 

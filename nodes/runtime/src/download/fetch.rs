@@ -75,7 +75,7 @@ pub(super) async fn pieces(download: Download, order: Order, inputs: mpsc::Sende
     let request = order.request;
     let input = match receive(&download, &order, &inputs).await {
         Ok((span, bytes)) => match order.partial.write_span(span, bytes).await {
-            Ok(()) => Input::Verified(request, span),
+            Ok(()) => Input::Verified(request, span, order.role),
             Err(error @ StoreError::WrongBytes { .. }) => {
                 Input::Failed(request, Failure::WrongBytes, format!("{} {}: {error}", order.role, order.addr))
             }

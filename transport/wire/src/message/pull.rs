@@ -60,7 +60,7 @@ pub struct Sources {
     pub agents: u64,
     /// Bytes that were on this host already.
     pub held: u64,
-    /// Bytes that came twice.
+    /// Of those sent, bytes that were here by then.
     pub duplicate: u64,
 }
 
