@@ -75,11 +75,10 @@ impl Agent {
     }
 
     async fn resolve(&self, scope: Scope, query: TagQuery) -> Result<Record, Failure> {
-        let deadline = scope.deadline.min(self.env.now() + RESOLVE_PATIENCE);
         let request = Resolve { query };
         let mut failure = Failure::new(ErrorCode::Unavailable, "the settings name no build-index");
         for addr in &self.herd.build_indexes {
-            let scope = Scope { deadline, ..scope };
+            let scope = Scope { deadline: scope.deadline.min(self.env.now() + RESOLVE_PATIENCE), ..scope };
             match self.pool.call(*addr, Role::BuildIndex, scope, &request, Vec::new()).await {
                 Ok(answer) => return Ok(answer.message.record),
                 Err(error) => failure = failure_of_call("build-index", error),

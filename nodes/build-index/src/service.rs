@@ -1,11 +1,13 @@
 //! What a build-index answers.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdcq_config::HerdAddresses;
 use rdcq_env::Env;
+use rdcq_store::LogError;
 use rdcq_transport::{IncomingCall, Pool, Refusal, Scope, Service};
 use rdcq_wire::message::{
     Collect, Committed, Failure, List as ListTags, Listing, Live, Liveness, PutTag, RemoveTag, Removed,
@@ -112,10 +114,16 @@ fn failure(error: &TagsError) -> Failure {
     let (code, standing) = match error {
         TagsError::NotFound(_) => (ErrorCode::NotFound, None),
         TagsError::Conflict { standing, .. } => (ErrorCode::Conflict, Some(*standing)),
+        TagsError::Log(error) if is_full(error) => (ErrorCode::NoSpace, None),
+        TagsError::OtherHost { .. } => (ErrorCode::Denied, None),
         TagsError::Stopped => (ErrorCode::Unavailable, None),
         _ => (ErrorCode::Internal, None),
     };
     Failure { standing, ..Failure::new(code, error.to_string()) }
+}
+
+fn is_full(error: &LogError) -> bool {
+    matches!(error, LogError::Io { source, .. } if source.kind() == ErrorKind::StorageFull)
 }
 
 impl Service for BuildIndex {

@@ -69,8 +69,12 @@ impl Tags {
         self.index.list(prefix, after, take)
     }
 
-    /// Whether a live version names the digest.
+    /// Whether a live version names the digest. A writer that stopped may have written to the log what the index does
+    /// not know, so nobody hears then that anything has no name.
     pub(crate) fn is_live(&self, digest: &Digest) -> Result<bool, TagsError> {
+        if self.orders.is_closed() {
+            return Err(TagsError::Stopped);
+        }
         self.index.is_live(digest)
     }
 
@@ -107,6 +111,8 @@ pub(crate) enum TagsError {
     NotFound(TagQuery),
     #[error("{tag} stands with other content, {standing}; push another version, or remove this one first")]
     Conflict { tag: String, standing: Digest },
+    #[error("{key} is a tag of {owner}, and {other} may not name content by it")]
+    OtherHost { key: String, owner: NodeId, other: NodeId },
     #[error(transparent)]
     Catalogue(#[from] Arc<CatalogueError>),
     #[error(transparent)]

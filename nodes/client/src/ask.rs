@@ -20,7 +20,12 @@ pub async fn resolve(session: &Session, query: &TagQuery) -> Result<Record, Oper
 
 /// Removes a version; what nothing names any more is dropped everywhere soon after. Delivered files stay.
 pub async fn remove(session: &Session, query: &TagQuery) -> Result<Record, OperationError> {
-    let request = RemoveTag { query: query.clone() };
+    let version = match &query.version {
+        Some(version) => version.clone(),
+        None => resolve(session, query).await?.version,
+    };
+    // Never "the latest": asked twice, that would remove two versions.
+    let request = RemoveTag { query: TagQuery { key: query.key.clone(), version: Some(version) } };
     let answer = session.ask(Role::BuildIndex, Session::PATIENCE, &request, Vec::new()).await?;
     Ok(answer.message.record)
 }

@@ -149,14 +149,32 @@ pub fn write_durable(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: Mode) -> 
     disk.sync_dir(parent(path))
 }
 
-/// Creates a folder and those above it that are missing, and makes their names durable.
+/// Creates a folder and those above it that are missing, and makes their names durable, also where a process that was
+/// killed had created one and not come to its sync.
 pub fn create_dir_durable(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    if path.as_os_str().is_empty() || disk.exists(path)? {
+    if path.as_os_str().is_empty() {
         return Ok(());
+    }
+    if disk.exists(path)? {
+        return sync_name(disk, path);
     }
     create_dir_durable(disk, parent(path))?;
     disk.create_dir_all(path)?;
     disk.sync_dir(parent(path))
+}
+
+/// Makes the name of a folder durable that is there. Where the folder above is not ours to open, or is on a file system
+/// that takes no syncs, nobody like us created the name.
+fn sync_name(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    match disk.sync_dir(parent(path)) {
+        Err(error)
+            if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | InvalidInput | Unsupported) =>
+        {
+            Ok(())
+        }
+        outcome => outcome,
+    }
 }
 
 /// The folder that holds `path`'s name.

@@ -45,7 +45,7 @@ enum Power {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// After this many changes (syncs count) the power fails: a write is done by half, and nothing works until
-    /// [`SimDisk::crash`].
+    /// [`SimDisk::crash`] or, if it was only the process that ended there, [`SimDisk::restart`].
     PowerLoss {
         /// Changes that still succeed.
         after: u64,
@@ -58,6 +58,11 @@ pub enum Fault {
     /// One sync fails; its file's unsynced bytes can never be made durable again, although later syncs claim so.
     FailSync {
         /// How many syncs come before it.
+        nth: u64,
+    },
+    /// One read fails, although what it would have read is sound.
+    FailRead {
+        /// How many reads come before it.
         nth: u64,
     },
 }
@@ -138,6 +143,12 @@ impl SimDisk {
         self.state().crash(&mut |unsynced| rng.random_range(0..=unsynced));
     }
 
+    /// Ends the node's process without the power failing: handles are dead and the fault is over, but all that was
+    /// written stays, what was not synced still unsynced.
+    pub fn restart(&self) {
+        self.state().restart();
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.0)
     }
@@ -152,10 +163,14 @@ impl Default for SimDisk {
 impl State {
     fn crash(&mut self, survivors: &mut dyn FnMut(usize) -> usize) {
         lock(&self.root).crash(survivors);
+        self.restart();
+        self.recount();
+    }
+
+    fn restart(&mut self) {
         self.life += 1;
         self.power = Power::On;
         self.fault = None;
-        self.recount();
     }
 
     fn recount(&mut self) {
@@ -189,7 +204,7 @@ impl State {
         let (nth, outcome) = match &mut self.fault {
             Some(Fault::SkipSync { nth }) => (nth, Sync::Skipped),
             Some(Fault::FailSync { nth }) => (nth, Sync::Failed),
-            Some(Fault::PowerLoss { .. }) | None => return Ok(Sync::Done),
+            Some(Fault::PowerLoss { .. } | Fault::FailRead { .. }) | None => return Ok(Sync::Done),
         };
         if let Some(rest) = nth.checked_sub(1) {
             *nth = rest;
@@ -197,6 +212,18 @@ impl State {
         }
         self.fault = None;
         Ok(outcome)
+    }
+
+    /// Counts a read. An error is the one that fails.
+    fn read(&mut self) -> io::Result<()> {
+        self.check_power()?;
+        let Some(Fault::FailRead { nth }) = &mut self.fault else { return Ok(()) };
+        if let Some(rest) = nth.checked_sub(1) {
+            *nth = rest;
+            return Ok(());
+        }
+        self.fault = None;
+        Err(io::Error::other("the simulated read failed"))
     }
 
     /// Sees that there is room for a file to grow from `old` to `new` bytes, and takes it.

@@ -265,6 +265,32 @@ fn after_a_failed_sync_later_ones_lie() {
 }
 
 #[test]
+fn a_restart_keeps_what_was_not_synced_and_ends_all_handles() {
+    let disk = disk_with_a();
+    let file = disk.open(&path("a")).unwrap();
+    file.write_all_at(b"new", 0).unwrap();
+    disk.restart();
+    assert!(file.sync_data().is_err());
+    assert_eq!(disk.read(&path("a"), 10).unwrap(), b"new");
+    disk.crash();
+    assert_eq!(disk.read(&path("a"), 10).unwrap(), b"old");
+}
+
+#[test]
+fn a_folder_that_a_killed_process_made_is_durable_once_it_is_asked_for_again() {
+    let steps = 2 * 2;
+    for after in 0..=steps {
+        let disk = SimDisk::new();
+        disk.set_fault(Some(Fault::PowerLoss { after }));
+        assert_eq!(create_dir_durable(&disk, &path("dir/in")).is_ok(), after > steps);
+        disk.restart();
+        create_dir_durable(&disk, &path("dir/in")).unwrap();
+        disk.crash();
+        assert!(disk.exists(&path("dir/in")).unwrap(), "step {after}");
+    }
+}
+
+#[test]
 fn a_full_disk_says_so_and_takes_more_once_there_is_room() {
     let disk = SimDisk::with_capacity(10);
     let file = disk.create_new(&path("a"), Mode::Private).unwrap();

@@ -61,7 +61,13 @@ impl Origin {
             return Err(Failure::new(ErrorCode::BadRequest, text).into());
         }
         self.leases.pin(digest, push, self.push_lease).await;
-        let bytes = call.take_body().collect().await?;
+        let mut body = call.take_body();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = body.next().await? {
+            bytes.push(chunk);
+            // A slow line may take longer for a span than the lease lasts.
+            self.leases.pin(digest, push, self.push_lease).await;
+        }
         match self.store.begin(manifest).await.map_err(|error| failure_of_store(&error))? {
             Begun::Complete => {}
             Begun::Partial(partial) => {

@@ -2,11 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
 
 use rdcq_runtime::failure_of_call;
-use rdcq_transport::{Answer, IncomingCall, Pool, Refusal, Scope, Service};
+use rdcq_transport::{Answer, Body, IncomingCall, Pool, Refusal, Scope, Service};
 use rdcq_wire::message::{Commit, Failure, Offer, PutPieces, PutTag, Release, Resolve, Seal, Sealed};
 use rdcq_wire::{Digest, ErrorCode, Identity, Kind, Name, Request, Role, TagQuery, Version};
+
+/// How long a body may stand still. A sender that is alive sends more within a round trip.
+const SILENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Proxy {
     pool: Pool,
@@ -31,20 +37,16 @@ impl Proxy {
         self.forward(call, &put).await
     }
 
-    /// Passes a request and its body on to the origin as the body comes, and the answer back.
+    /// Passes a request and its body on to the origin, and the answer back.
+    ///
+    /// The body is taken in first, a span at most: a client that sends slowly, or nothing, holds a stream of its own
+    /// connection and none of those that all pushes share on the way to the origin.
     async fn forward<R: Request>(&self, mut call: IncomingCall, request: &R) -> Result<(), Refusal> {
         let failed = |error| failure_of_call("origin", error);
         let scope = call.scope();
-        let mut body = call.take_body();
-        let origin = self.pool.get(self.origin, Role::Origin, scope.deadline).await.map_err(failed)?;
-        let mut outgoing = origin.begin(scope, request, body.remaining()).await.map_err(failed)?;
-        while let Some(chunk) = body.next().await? {
-            if outgoing.send(chunk).await.is_err() {
-                // The origin has answered before it heard everything; its answer says why.
-                break;
-            }
-        }
-        let answer: Answer<R::Reply> = outgoing.answer().await.map_err(failed)?;
+        let body = take_in(call.take_body()).await?;
+        let answer = self.pool.call(self.origin, Role::Origin, scope, request, body).await;
+        let answer: Answer<R::Reply> = answer.map_err(failed)?;
         call.reply(&answer.message, Vec::new()).await
     }
 
@@ -98,7 +100,8 @@ impl Proxy {
     }
 
     async fn seal(&self, scope: Scope, push: u64, digest: Digest) -> Result<Sealed, Failure> {
-        let sealed = self.pool.call(self.origin, Role::Origin, scope, &Seal { push, digest }, Vec::new()).await;
+        let sealed =
+            self.pool.call(self.origin, Role::Origin, scope, &Seal { push, digest }, Vec::new()).await;
         Ok(sealed.map_err(|error| failure_of_call("origin", error))?.message)
     }
 
@@ -107,6 +110,20 @@ impl Proxy {
         let release = Release { push, digest };
         if let Err(error) = self.pool.call(self.origin, Role::Origin, scope, &release, Vec::new()).await {
             tracing::info!(%digest, %error, "a pin is left to its lease");
+        }
+    }
+}
+
+/// Takes a body in, unless its sender falls silent.
+async fn take_in(mut body: Body) -> Result<Vec<Bytes>, Refusal> {
+    let mut chunks = Vec::new();
+    loop {
+        let next = tokio::time::timeout(SILENCE, body.next()).await;
+        let silent =
+            |_| Failure::new(ErrorCode::TimedOut, format!("no byte of the body came for {SILENCE:?}"));
+        match next.map_err(silent)?? {
+            Some(chunk) => chunks.push(chunk),
+            None => return Ok(chunks),
         }
     }
 }

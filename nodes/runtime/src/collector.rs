@@ -63,27 +63,21 @@ impl Collector {
         dropped
     }
 
-    /// The claims on content that no live version names.
+    /// The claims on content that no live version names. Every build-index must say so: one that knows fewer tags than
+    /// another must not cost the other's content.
     async fn nameless(&self, claims: Vec<Claim>) -> Result<Vec<Claim>, CallError> {
         let question = Live { digests: List::first_of(claims.iter().map(Claim::digest)) };
-        let scope = Scope { trace: self.env.random_u64(), deadline: self.env.now() + Self::PATIENCE };
-        let mut last = None;
+        let mut named = vec![self.build_indexes.is_empty(); claims.len()];
         for addr in &self.build_indexes {
-            match self.pool.call(*addr, Role::BuildIndex, scope, &question, Vec::new()).await {
-                Ok(answer) if answer.message.live.len() == claims.len() => {
-                    let live = answer.message.live.into_vec();
-                    return Ok(claims
-                        .into_iter()
-                        .zip(live)
-                        .filter(|(_, live)| !live)
-                        .map(|(claim, _)| claim)
-                        .collect());
-                }
-                Ok(_) => {}
-                Err(error) => last = Some(error),
+            let scope = Scope { trace: self.env.random_u64(), deadline: self.env.now() + Self::PATIENCE };
+            let answer = self.pool.call(*addr, Role::BuildIndex, scope, &question, Vec::new()).await?;
+            let live = answer.message.live;
+            if live.len() != claims.len() {
+                return Ok(Vec::new());
             }
+            named.iter_mut().zip(live.iter()).for_each(|(named, live)| *named |= live);
         }
-        last.map_or_else(|| Ok(Vec::new()), Err)
+        Ok(claims.into_iter().zip(named).filter(|(_, named)| !named).map(|(claim, _)| claim).collect())
     }
 
     async fn drop_all(&self, claims: Vec<Claim>, dropped: &mut Vec<Digest>) {

@@ -67,7 +67,7 @@ pub struct Fetched {
 pub enum DownloadError {
     /// Nobody served for a long time.
     #[error(
-        "no piece of {digest} came from anybody for {seconds} s: {why}; what was verified is kept, try again"
+        "nothing of {digest} came from anybody for {seconds} s: {why}; what was verified is kept, try again"
     )]
     Stalled {
         /// The content.
@@ -89,7 +89,7 @@ impl From<StoreError> for DownloadError {
 }
 
 impl Download {
-    /// After this long without a verified piece a download ends; a restarted server is back sooner.
+    /// After this long without a byte a download ends; a restarted server is back sooner.
     pub const PATIENCE: Duration = Duration::from_secs(30);
 
     /// Fetches what is missing and makes the content whole. Verified bytes are counted into `progress` as
@@ -192,7 +192,7 @@ struct Driver {
     /// Verified bytes by who sent them, also in answer to a request that the swarm had given up by then.
     from: Sent,
     done: u64,
-    last_verified: Instant,
+    last_heard: Instant,
     last_trouble: String,
 }
 
@@ -215,7 +215,7 @@ impl Driver {
         Self {
             swarm,
             started,
-            last_verified: started,
+            last_heard: started,
             peers: BTreeMap::new(),
             banned: Vec::new(),
             next_peer: 0,
@@ -238,7 +238,7 @@ impl Driver {
         self.show_progress();
         while !self.swarm.is_complete() {
             self.act();
-            let give_up = self.last_verified + Download::PATIENCE;
+            let give_up = self.last_heard + Download::PATIENCE;
             let wake = self.swarm.poll_timeout().map_or(give_up, |at| (self.started + at.0).min(give_up));
             tokio::select! {
                 biased;
@@ -274,7 +274,10 @@ impl Driver {
             Input::Neighbours(neighbours) => self.join_all(neighbours),
             Input::Has(peer, spans) => self.tell(Event::PeerHas { peer, spans }),
             Input::PeerLost(peer, why) => self.leave(peer, why),
-            Input::Bytes(request) => self.tell(Event::Progress { request }),
+            Input::Bytes(request) => {
+                self.last_heard = self.download.env.now();
+                self.tell(Event::Progress { request });
+            }
             Input::Verified(request, span, role) => self.verified(request, span, role),
             Input::Failed(request, failure, why) => self.failed(request, failure, why),
             Input::StoreFailed(error) => return Err(error.into()),
@@ -290,7 +293,9 @@ impl Driver {
         let Neighbour { node, role, addr } = neighbour;
         let myself = node.as_ref() == Some(&self.download.node) && role == Role::Agent;
         let known = self.peers.values().any(|peer| peer.addr == addr);
-        if myself || known || self.banned.contains(&addr) || self.peers.len() >= MAX_PEERS {
+        let agents = self.peers.values().filter(|peer| peer.role != Role::Origin).count();
+        let crowded = role != Role::Origin && agents >= MAX_AGENTS;
+        if myself || known || crowded || self.banned.contains(&addr) {
             return;
         }
         let id = PeerId(self.next_peer);
@@ -348,7 +353,7 @@ impl Driver {
     }
 
     fn verified(&mut self, request: RequestId, span: Span, role: Role) {
-        self.last_verified = self.download.env.now();
+        self.last_heard = self.download.env.now();
         let bytes: u64 = span.indices().map(|piece| self.bytes_of(piece)).sum();
         match role {
             Role::Origin => self.from.origins += bytes,
@@ -390,5 +395,5 @@ impl Driver {
     }
 }
 
-/// Most neighbours that one download talks to.
-const MAX_PEERS: usize = 64;
+/// Most agents that one download talks to. Origins do not count: some pieces only they have.
+const MAX_AGENTS: usize = 64;

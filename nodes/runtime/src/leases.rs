@@ -65,7 +65,10 @@ impl Leases {
         if let Some(pinned) = state.inquiries.get_mut(&digest) {
             *pinned = Pinned::Since;
         }
-        state.holders.entry(digest).or_default().insert(holder, self.0.env.now() + lease);
+        let until = self.0.env.now() + lease;
+        let held = state.holders.entry(digest).or_default().entry(holder).or_insert(until);
+        // A short pin does not end a long one early.
+        *held = until.max(*held);
         true
     }
 
@@ -82,24 +85,16 @@ impl Leases {
 
     /// Whether somebody uses the digest now.
     pub fn is_pinned(&self, digest: &Digest) -> bool {
-        let now = self.0.env.now();
-        let mut state = self.lock();
-        let Some(holders) = state.holders.get_mut(digest) else { return false };
-        holders.retain(|_, until| *until > now);
-        if holders.is_empty() {
-            state.holders.remove(digest);
-            return false;
-        }
-        true
+        self.lock().is_pinned(digest, self.0.env.now())
     }
 
     /// Begins an inquiry about a digest that nobody uses; `None` if somebody does, or it is being dropped.
     pub fn inquire(&self, digest: Digest) -> Option<Claim> {
-        if self.is_pinned(&digest) {
-            return None;
-        }
         let mut state = self.lock();
-        if state.dropping.contains(&digest) || state.inquiries.contains_key(&digest) {
+        if state.is_pinned(&digest, self.0.env.now())
+            || state.dropping.contains(&digest)
+            || state.inquiries.contains_key(&digest)
+        {
             return None;
         }
         state.inquiries.insert(digest, Pinned::No);
@@ -108,6 +103,18 @@ impl Leases {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_pinned(&mut self, digest: &Digest, now: Instant) -> bool {
+        let Some(holders) = self.holders.get_mut(digest) else { return false };
+        holders.retain(|_, until| *until > now);
+        let pinned = !holders.is_empty();
+        if !pinned {
+            self.holders.remove(digest);
+        }
+        pinned
     }
 }
 
@@ -164,6 +171,15 @@ mod tests {
         assert!(leases.inquire(digest).is_none());
         tokio::time::advance(LEASE).await;
         assert!(leases.inquire(digest).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_pin_does_not_end_a_long_one() {
+        let (leases, digest) = leases();
+        leases.pin(digest, 1, 2 * LEASE).await;
+        leases.pin(digest, 1, LEASE).await;
+        tokio::time::advance(LEASE).await;
+        assert!(leases.is_pinned(&digest));
     }
 
     #[tokio::test(start_paused = true)]

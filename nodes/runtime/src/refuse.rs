@@ -17,7 +17,12 @@ pub fn failure_of_call(whom: &str, error: CallError) -> Failure {
 pub fn failure_of_store(error: &StoreError) -> Failure {
     let code = match error {
         StoreError::NoSpace { .. } => ErrorCode::NoSpace,
-        StoreError::NotHeld { .. } => ErrorCode::NotFound,
+        // What is not all here, or was dropped, is here again after another offer.
+        StoreError::NotHeld { .. } | StoreError::Incomplete { .. } | StoreError::Removed(_) => {
+            ErrorCode::NotFound
+        }
+        // The other manifest may be the wrong one; it goes with its lease.
+        StoreError::OtherManifest { .. } => ErrorCode::Busy,
         StoreError::WrongBytes { .. } | StoreError::WrongContent { .. } => ErrorCode::Integrity,
         _ => ErrorCode::Internal,
     };

@@ -92,7 +92,14 @@ impl ChainedLog {
             }
             payloads.iter().for_each(|payload| visit(payload));
         }
-        let (file, offset, head) = env.blocking(move || replay.finish()).await?;
+        let (disk, place) = (Arc::clone(env.disk()), Arc::clone(&at));
+        let finish = move || {
+            let end = replay.finish()?;
+            // Whoever created the file may have been killed before its name was durable.
+            let synced = disk.sync_dir(parent(&place));
+            synced.map(|()| end).map_err(|source| LogError::Io { path: place.to_path_buf(), source })
+        };
+        let (file, offset, head) = env.blocking(finish).await?;
         let tail = Tail { file, offset, state: TailState::Sound };
         Ok(Self {
             env: env.clone(),
@@ -138,18 +145,27 @@ impl Tail {
         }
         if let Err(source) = self.file.write_all_at(frames, self.offset) {
             // What was written in part must not stand in the way of the next append.
-            if let Err(error) = self.file.set_len(self.offset) {
-                self.state = TailState::Broken(error.to_string().into());
-            }
-            return Err(LogError::Io { path: path.to_owned(), source });
+            return Err(match self.file.set_len(self.offset) {
+                Ok(()) => LogError::Io { path: path.to_owned(), source },
+                Err(error) => self.break_off(path, &error),
+            });
         }
         if let Err(error) = self.file.sync_data() {
-            let reason: Arc<str> = error.to_string().into();
-            self.state = TailState::Broken(Arc::clone(&reason));
-            return Err(LogError::Poisoned { path: path.to_owned(), reason });
+            // The next start must not take from the page cache what may never reach the disk.
+            if let Err(error) = self.file.set_len(self.offset) {
+                let path = path.display();
+                tracing::error!(%path, %error, "records that were not synced could not be cut off again");
+            }
+            return Err(self.break_off(path, &error));
         }
         self.offset += frames.len() as u64;
         Ok(())
+    }
+
+    fn break_off(&mut self, path: &Path, error: &io::Error) -> LogError {
+        let reason: Arc<str> = error.to_string().into();
+        self.state = TailState::Broken(Arc::clone(&reason));
+        LogError::Poisoned { path: path.to_owned(), reason }
     }
 }
 
@@ -208,8 +224,9 @@ pub enum LogError {
         /// What the disk said.
         source: io::Error,
     },
-    /// A sync failed. What is on the disk is unknown until the node is started again.
-    #[error("{} takes no more records after a failed sync ({reason}); start the node again", path.display())]
+    /// A sync failed, or what a failed write left could not be cut off. What is on the disk is unknown until the node is
+    /// started again.
+    #[error("{} takes no more records after a failed write or sync ({reason}); start the node again", path.display())]
     Poisoned {
         /// The file.
         path: PathBuf,

@@ -23,8 +23,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use rdcq_env::Env;
-use rdcq_wire::{Digest, HerdId, Manifest, PieceSet, Span};
 use rdcq_env::watch;
+use rdcq_wire::{Digest, HerdId, Manifest, PieceSet, Span};
 
 pub use self::error::StoreError;
 pub use self::partial::{Partial, SYNC_WINDOW_BYTES};
@@ -65,7 +65,7 @@ impl ContentStore {
     pub const MAX_READ_BYTES: u64 = 64 * 1024 * 1024;
 
     /// Opens the store in the folder `root`, or creates it there. Leftovers of a crash are removed, content in the making
-    /// is verified again, and the catalogue is made to say what the blobs say.
+    /// is verified again, and the catalogue is made to say what the blobs say, as far as it takes changes.
     pub async fn open(
         env: Env,
         root: PathBuf,
@@ -77,7 +77,10 @@ impl ContentStore {
         let (places, stamps) = (layout.clone(), labels.clone());
         let recover = move || Recovery { disk: &*disk, layout: &places, labels: &stamps }.run();
         let holdings = env.blocking(recover).await?;
-        record::reconcile(&*catalogue, &holdings).await?;
+        if let Err(error) = record::reconcile(&*catalogue, &holdings).await {
+            // The blobs tell what is held; on a full disk the store must open, if only to remove some.
+            tracing::warn!(%error, "the catalogue could not be brought up to date; the next start tries again");
+        }
         let index = Mutex::new(Index::new(holdings));
         Ok(Self(Arc::new(Shared { env, layout, labels, catalogue, index, poison: Poison::default() })))
     }
@@ -149,7 +152,9 @@ impl ContentStore {
         read::range(Arc::clone(&self.0), *digest, range).await
     }
 
-    /// Removes content, sealed or in the making; nothing to do if there is none.
+    /// Removes content, sealed or in the making, and whatever an earlier removal that failed left of it. After an error it
+    /// is no longer held, but the next start may find it again. After a failed sync files are still removed, and the
+    /// error given all the same.
     pub async fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
         self.0.env.run_to_end(remove::remove(Arc::clone(&self.0), *digest)).await
     }
@@ -179,6 +184,12 @@ async fn begin(store: Arc<Shared>, manifest: Arc<Manifest>) -> Result<Begun, Sto
 impl Shared {
     fn create(&self, manifest: Arc<Manifest>) -> Result<PartialContent, StoreError> {
         let (disk, path) = (&**self.env.disk(), self.layout.partial(&manifest.content));
+        // The start may have left files alone because it could not read them.
+        match PartialContent::resume(disk, &self.layout, &self.labels, &manifest.content)? {
+            Some(partial) if **partial.manifest() == *manifest => return Ok(partial),
+            Some(_) => return Err(StoreError::OtherManifest(manifest.content)),
+            None => {}
+        }
         let needed = manifest.pieces.size();
         let free = disk.free_bytes(self.layout.root());
         match free.map_err(|source| StoreError::Io { path: path.clone(), source })? {

@@ -196,6 +196,38 @@ async fn after_a_failed_sync_nothing_is_appended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_record_whose_sync_failed_is_not_there_after_a_restart() {
+    let (disk, _) = three_records().await;
+    let (log, _) = open(&disk).await.unwrap();
+    disk.set_fault(Some(Fault::FailSync { nth: 0 }));
+    assert!(matches!(log.append(payloads(&["four"])).await, Err(LogError::Poisoned { .. })));
+    disk.restart();
+    assert_eq!(open(&disk).await.unwrap().1, ["one", "two", "three"]);
+    disk.crash();
+    assert_eq!(open(&disk).await.unwrap().1, ["one", "two", "three"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn wherever_the_process_is_killed_what_the_next_one_reads_survives_a_power_loss() {
+    for after in 0.. {
+        let disk = SimDisk::new();
+        disk.set_fault(Some(Fault::PowerLoss { after }));
+        let killed = match open(&disk).await {
+            Ok((log, _)) => log.append(payloads(&["one", "two"])).await.is_err(),
+            Err(_) => true,
+        };
+        disk.restart();
+        let (log, read) = open(&disk).await.unwrap();
+        disk.crash();
+        let (again, left) = open(&disk).await.unwrap();
+        assert_eq!((again.head(), left), (log.head(), read), "step {after}");
+        if !killed {
+            return;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn payloads_of_impossible_lengths_are_refused() {
     let (log, _) = open(&SimDisk::new()).await.unwrap();
     let max = ChainedLog::MAX_PAYLOAD_BYTES;

@@ -44,7 +44,7 @@ impl Tracker {
             };
             (noted, neighbours, registry.ttl())
         };
-        if noted == Noted::Full {
+        if noted == Noted::Full && goal == Goal::Seed {
             let text =
                 format!("this tracker knows {} announcements and takes no more", Registry::MAX_ENTRIES);
             let retry_after_ms = u32::try_from(FULL_RETRY.as_millis()).unwrap_or(u32::MAX);

@@ -14,7 +14,8 @@ pub struct Limits {
     pub max_handshakes: usize,
     /// Most connection attempts that wait for a handshake to begin. The rest are refused.
     pub max_incoming: usize,
-    /// Most requests at once on one connection. Each slot that was ever used costs memory as long as the connection lasts.
+    /// Most requests at once on one connection. Each slot costs some 80 bytes on either side, and what it ever used, as
+    /// long as the connection lasts; too few, and long-lived watches leave no room for requests.
     pub max_streams: u32,
     /// How long a handshake may take, from the first datagram on; a peer on the other side of the world needs half a second.
     pub handshake_timeout: Duration,
@@ -38,7 +39,7 @@ impl Default for Limits {
             max_connections: 4096,
             max_handshakes: 128,
             max_incoming: 1024,
-            max_streams: 64,
+            max_streams: 256,
             handshake_timeout: Duration::from_secs(5),
             hello_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(20),

@@ -8,14 +8,15 @@ use futures_util::FutureExt;
 use rdcq_wire::message::{Failure, Hello};
 use rdcq_wire::{CloseCode, Context, DecodeError, ErrorCode, Kind, ResetCode, Role, access, frame};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::time::{sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::endpoint::{Shared, tell};
 use crate::service::{Caller, Reply};
 use crate::stream::{Receiver, Sender, close};
 use crate::{Body, CallError, IncomingCall, PROTOCOL_VERSION, Refusal, Scope, Service};
 
-/// How long a reply may take to arrive once the handler is done. A client that reads nothing for so long is gone.
+/// How long a reply may at least take to arrive once the handler is done, however little time the caller gave. A caller
+/// that has died is noticed by the idle timeout.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves one role on an endpoint.
@@ -139,7 +140,7 @@ impl<S: Service> Server<S> {
                 drop(receiver);
                 refuse(sender, UNREAD, failure).await;
             }
-            Ok(Ok(Opening::Skipped)) => end(sender).await,
+            Ok(Ok(Opening::Skipped)) => end_soon(sender).await,
             // An error has closed the connection or is a client's that gave up; a slow one need not be answered either.
             Ok(Err(_)) | Err(_) => sender.reset(ResetCode::Cancelled),
         }
@@ -230,7 +231,8 @@ impl<S: Service> Server<S> {
             _ => {}
         }
         if let Some(sender) = sender {
-            conclude(sender, kind, context, outcome).await;
+            let arrival = deadline.max(self.shared.env.now() + DELIVERY_TIMEOUT);
+            conclude(sender, kind, context, outcome, arrival).await;
         }
     }
 }
@@ -281,9 +283,9 @@ async fn greet(connection: quinn::Connection, hello: Hello) {
 }
 
 /// Ends a reply as its handler ended.
-async fn conclude(sender: Sender, kind: Kind, context: Context, outcome: Outcome) {
+async fn conclude(sender: Sender, kind: Kind, context: Context, outcome: Outcome, arrival: Instant) {
     match outcome {
-        Outcome::Done(Ok(())) if sender.is_begun() => end(sender).await,
+        Outcome::Done(Ok(())) if sender.is_begun() => end(sender, arrival).await,
         Outcome::Done(Ok(())) => {
             tracing::error!(request = %kind, trace = context.trace, "the handler replied nothing");
             let failure = Failure::new(ErrorCode::Internal, "the node has no reply to the request");
@@ -314,18 +316,23 @@ async fn refuse(mut sender: Sender, context: Context, failure: Failure) {
         }
     };
     match timeout(DELIVERY_TIMEOUT, sender.frame(head, Vec::new())).await {
-        Ok(Ok(())) => end(sender).await,
+        Ok(Ok(())) => end_soon(sender).await,
         Ok(Err(_)) | Err(_) => sender.reset(ResetCode::Cancelled),
     }
 }
 
+/// Ends a reply that is short.
+async fn end_soon(sender: Sender) {
+    end(sender, Instant::now() + DELIVERY_TIMEOUT).await;
+}
+
 /// Ends a reply, and waits until it has arrived: a drain must not close the connection before.
-async fn end(mut sender: Sender) {
+async fn end(mut sender: Sender, arrival: Instant) {
     if sender.is_torn() {
         return sender.reset(ResetCode::Failed);
     }
     sender.end();
-    if timeout(DELIVERY_TIMEOUT, sender.delivered()).await.is_ok() {
+    if timeout_at(arrival, sender.delivered()).await.is_ok() {
         sender.settle();
     }
 }

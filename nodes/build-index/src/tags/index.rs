@@ -165,7 +165,8 @@ impl Index {
         Ok(self.number(SEEN)?.unwrap_or(0))
     }
 
-    fn record(&self, key: &TagKey, seq: u64) -> Result<Option<Record>, TagsError> {
+    /// One record of a key's history.
+    pub(crate) fn record(&self, key: &TagKey, seq: u64) -> Result<Option<Record>, TagsError> {
         let key = record_key(key, seq);
         self.0.get(&key)?.map(|value| parse(&key, &value)).transpose()
     }

@@ -113,6 +113,18 @@ async fn a_version_stands_as_it_was_first_written() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_stays_with_the_host_that_named_content_by_it_first() {
+    let mut herd = Herd::new().await;
+    herd.put(Some("1"), "a").await.unwrap();
+    herd.push += 1;
+    let mut other = herd.request(Some("2"), "b");
+    other.name.host = "h-".parse().unwrap();
+    let refused = herd.tags.put(other).await.unwrap_err();
+    assert!(matches!(refused, TagsError::OtherHost { .. }), "{refused}");
+    herd.check("h-/d-f", Some("a"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_commit_that_is_repeated_finds_its_own_record() {
     let mut herd = Herd::new().await;
     let (first, _) = herd.put(None, "a").await.unwrap();
@@ -210,4 +222,19 @@ async fn a_listing_goes_on_where_a_full_page_ended() {
         }
     }
     assert_eq!(seen, [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_refuses_a_push_and_the_next_goes_on_once_there_is_room() {
+    let mut herd = Herd::new().await;
+    herd.put(None, "a").await.unwrap();
+    herd.disk.set_capacity(herd.disk.used_bytes() + 10);
+    for _ in 0..2 {
+        assert!(matches!(herd.put(None, "b").await, Err(TagsError::Log(_))));
+    }
+    herd.disk.set_capacity(SimDisk::AMPLE);
+    assert_eq!(herd.put(None, "c").await.unwrap().0.seq, 2);
+    herd.crash().await;
+    herd.check("h-/d-f", Some("c"));
+    assert_eq!(herd.all(), ["1", "2"]);
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rdcq_env::Env;
-use rdcq_store::ChainedLog;
+use rdcq_store::{ChainedLog, LogError};
 use rdcq_wire::message::{Fresh, PutTag};
 use rdcq_wire::{HerdId, NodeId, Record, State, TagQuery, Version};
 use tokio::sync::{mpsc, oneshot};
@@ -43,7 +43,7 @@ impl Writer {
         Self { env, log, index }
     }
 
-    /// Works until everybody who could order has gone, or a write fails: then nothing is certain any more, and the
+    /// Works until everybody who could order has gone, or a write fails in a way that leaves nothing certain: then the
     /// log must be read again.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Order>) {
         while let Some(order) = queue.recv().await {
@@ -63,6 +63,7 @@ impl Writer {
             return Ok((record, Fresh::Written));
         }
         let seq = self.index.highest(&put.name.key)? + 1;
+        self.refuse_other_host(&put, seq - 1)?;
         let version = match put.version {
             Some(version) => version,
             None => self.free_version(&put, seq)?,
@@ -90,6 +91,19 @@ impl Writer {
         };
         self.write(&record).await?;
         Ok((record, Fresh::Written))
+    }
+
+    /// A key stays with the host whose content it named first: of the hosts `db` and `db-1`, either could otherwise name
+    /// content by a key that begins with `db-1-`.
+    fn refuse_other_host(&self, put: &PutTag, highest: u64) -> Result<(), TagsError> {
+        match self.index.record(&put.name.key, highest)? {
+            Some(record) if record.name.host != put.name.host => Err(TagsError::OtherHost {
+                key: put.name.key.to_string(),
+                owner: record.name.host,
+                other: put.name.host.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The version that is named after its sequence number, or after the first later one that nobody has used.
@@ -122,8 +136,17 @@ impl Writer {
 
 /// Passes the answer on, and says whether the writer may go on.
 fn answer_with<T>(answer: Answer<T>, outcome: Result<T, TagsError>) -> bool {
-    let healthy = !matches!(outcome, Err(TagsError::Log(_) | TagsError::Catalogue(_)));
+    let healthy = match &outcome {
+        Err(TagsError::Log(error)) => left_as_it_was(error),
+        Err(TagsError::Catalogue(_)) => false,
+        _ => true,
+    };
     // Whoever asked may have gone; what was written stands all the same.
     let _ = answer.send(outcome);
     healthy
+}
+
+/// Whether the log stands where it stood before the append that failed, as on a full disk.
+const fn left_as_it_was(error: &LogError) -> bool {
+    matches!(error, LogError::Io { .. } | LogError::PayloadLength(_) | LogError::AppendLength(_))
 }

@@ -44,8 +44,8 @@ impl SimFile {
 
 impl DiskFile for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.state()?;
-        state.check_power()?;
+        let mut state = self.state()?;
+        state.read()?;
         let file = lock(&self.file);
         let end = file.bytes().len();
         let start = usize::try_from(offset).map_or(end, |start| start.min(end));

@@ -43,8 +43,8 @@ impl Disk for SimDisk {
     }
 
     fn read(&self, path: &Path, max: u64) -> io::Result<Vec<u8>> {
-        let state = self.state();
-        state.check_power()?;
+        let mut state = self.state();
+        state.read()?;
         let Node::File(file) = state.find(path)? else { return Err(io::ErrorKind::IsADirectory.into()) };
         let file = lock(&file);
         if file.bytes().len() as u64 > max {

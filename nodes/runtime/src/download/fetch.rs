@@ -19,6 +19,8 @@ use super::{Download, Input};
 const MANIFEST_PATIENCE: Duration = Duration::from_secs(10);
 /// How long one request for pieces may take. The swarm gives a silent peer up much sooner.
 const PIECES_PATIENCE: Duration = Duration::from_secs(600);
+/// How often the swarm hears of a request whose bytes are being written: well within the silence that it bears.
+const STILL_WRITING: Duration = Duration::from_millis(250);
 /// Agents asked for a manifest before the origins are: each may have it, none must.
 const AGENTS_ASKED: usize = 2;
 
@@ -74,7 +76,7 @@ pub(super) struct Order {
 pub(super) async fn pieces(download: Download, order: Order, inputs: mpsc::Sender<Input>) {
     let request = order.request;
     let input = match receive(&download, &order, &inputs).await {
-        Ok((span, bytes)) => match order.partial.write_span(span, bytes).await {
+        Ok((span, bytes)) => match store(&order, span, bytes, &inputs).await {
             Ok(()) => Input::Verified(request, span, order.role),
             Err(error @ StoreError::WrongBytes { .. }) => {
                 Input::Failed(request, Failure::WrongBytes, format!("{} {}: {error}", order.role, order.addr))
@@ -85,6 +87,27 @@ pub(super) async fn pieces(download: Download, order: Order, inputs: mpsc::Sende
     };
     // The driver may be gone; then nobody needs to know.
     let _ = inputs.send(input).await;
+}
+
+/// Checks and stores what came. However long the disk takes, a peer whose bytes are here is not silent.
+async fn store(
+    order: &Order,
+    span: Span,
+    bytes: Vec<Bytes>,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<(), StoreError> {
+    let writing = order.partial.write_span(span, bytes);
+    tokio::pin!(writing);
+    loop {
+        tokio::select! {
+            biased;
+            written = &mut writing => return written,
+            () = tokio::time::sleep(STILL_WRITING) => {
+                // A full inbox means that the driver will not believe in silence before it has read it.
+                let _ = inputs.try_send(Input::Bytes(order.request));
+            }
+        }
+    }
 }
 
 async fn receive(

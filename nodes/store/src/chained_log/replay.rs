@@ -58,7 +58,8 @@ impl Replay {
         Ok((self, payloads))
     }
 
-    /// Cuts off a torn end. Damage that is no torn end is an error.
+    /// Cuts off a torn end, and syncs the rest: whoever wrote it may have been killed before. Damage that is no torn end
+    /// is an error.
     pub(super) fn finish(self) -> Result<(Arc<dyn DiskFile>, u64, Head), LogError> {
         if self.offset < self.len {
             if self.later_append_follows()? {
@@ -68,8 +69,8 @@ impl Replay {
             let cut = self.len - self.offset;
             tracing::warn!(%path, offset = self.offset, cut, "cut a torn append off the end of the log");
             self.file.set_len(self.offset).map_err(|source| self.io(source))?;
-            self.file.sync_all().map_err(|source| self.io(source))?;
         }
+        self.file.sync_all().map_err(|source| self.io(source))?;
         Ok((self.file, self.offset, self.head))
     }
 

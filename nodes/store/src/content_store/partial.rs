@@ -1,12 +1,13 @@
 //! Content in the making: bytes at their places, and a map of the pieces that are verified and there.
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use rdcq_env::watch;
 use rdcq_env::{Disk, DiskFile, Mode};
 use rdcq_wire::{Digest, Manifest, PieceIndex, PieceSet, PieceTable, Span};
-use rdcq_env::watch;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use super::label::{Kind, Labels};
@@ -146,11 +147,12 @@ impl PartialContent {
         }
         let (file, map) = created?;
         let have = PieceSet::empty(manifest.pieces.len());
-        Ok(Self::from_parts(manifest, file, map, have))
+        Ok(Self::from_parts(manifest, file, map, have, 0))
     }
 
     /// Opens the files that an earlier process left. Pieces that the map claims are read and verified again, and struck
-    /// out if they are not what it says. `None` if the map is damaged or not of this content.
+    /// out if they are not what it says. `None` if a file is missing, or the map is damaged or not of this content; files
+    /// that cannot be read are an error, for what they hold may be sound.
     pub(super) fn resume(
         disk: &dyn Disk,
         layout: &Layout,
@@ -160,34 +162,57 @@ impl PartialContent {
         let (path, map_path) = (layout.partial(digest), layout.map(digest));
         let io = |source| StoreError::Io { path: map_path.clone(), source };
         let max = Labels::MAX_BYTES + PieceTable::MAX_PIECES as u64;
-        let Ok(bytes) = disk.read(&map_path, max) else { return Ok(None) };
+        let bytes = match disk.read(&map_path, max) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::FileTooLarge) => {
+                return Ok(None);
+            }
+            read => read.map_err(io)?,
+        };
         let Some((manifest, claims)) = labels.split(Kind::Map, &bytes) else { return Ok(None) };
         if manifest.content != *digest || claims.len() > manifest.pieces.len() as usize {
             return Ok(None);
         }
         let map = Map { file: disk.open(&map_path).map_err(io)?, start: (bytes.len() - claims.len()) as u64 };
-        let file = disk.open(&path).map_err(|source| StoreError::Io { path: path.clone(), source })?;
+        let file = match disk.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|source| StoreError::Io { path: path.clone(), source })?,
+        };
         let size = manifest.pieces.size();
         if let Err(error) = fit(&*file, size) {
             tracing::warn!(path = %path.display(), %error, "cannot claim the space of content in the making");
         }
         let mut have = PieceSet::empty(manifest.pieces.len());
         for (index, claim) in (0..).map(PieceIndex).zip(claims) {
-            if *claim == HELD && is_there(&*file, &manifest, index) {
-                have.insert(index);
-            } else if *claim != 0 {
-                map.file.write_all_at(&[0], map.start + u64::from(index.0)).map_err(io)?;
+            let there = match *claim {
+                0 => continue,
+                HELD => is_there(&*file, &manifest, index),
+                _ => Ok(false),
+            };
+            match there {
+                Ok(true) => drop(have.insert(index)),
+                Ok(false) => map.file.write_all_at(&[0], map.start + u64::from(index.0)).map_err(io)?,
+                // The claim stays, for the next start may be able to read the piece.
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), piece = index.0, %error, "cannot read a piece");
+                }
             }
         }
-        Ok(Some(Self::from_parts(Arc::new(manifest), file, map, have)))
+        // Whoever wrote all this may have been killed before a sync: the first piece to come makes it durable.
+        Ok(Some(Self::from_parts(Arc::new(manifest), file, map, have, SYNC_WINDOW_BYTES)))
     }
 
-    fn from_parts(manifest: Arc<Manifest>, file: Arc<dyn DiskFile>, map: Map, have: PieceSet) -> Self {
+    fn from_parts(
+        manifest: Arc<Manifest>,
+        file: Arc<dyn DiskFile>,
+        map: Map,
+        have: PieceSet,
+        unsynced_bytes: u64,
+    ) -> Self {
         Self {
             manifest,
             file,
             map,
-            window: Mutex::new(Window { bytes: 0, names: Names::Unsynced }),
+            window: Mutex::new(Window { bytes: unsynced_bytes, names: Names::Unsynced }),
             count: Mutex::new(Some(watch::Sender::new(have.len()))),
             have: Mutex::new(have),
             stage: Arc::new(RwLock::new(Stage::Open)),
@@ -307,9 +332,8 @@ impl PartialContent {
 
     /// First the bytes, then the map that claims them.
     fn sync_window(&self, store: &Shared, window: &mut Window) -> Result<(), StoreError> {
-        let digest = self.digest();
-        store.synced(&store.layout.partial(&digest), self.file.sync_data())?;
-        store.synced(&store.layout.map(&digest), self.map.file.sync_data())?;
+        self.sync_bytes(store)?;
+        self.synced(store, &store.layout.map(&self.digest()), self.map.file.sync_data())?;
         if window.names == Names::Unsynced {
             let folder = store.layout.partials();
             store.synced(&folder, store.env.disk().sync_dir(&folder))?;
@@ -317,6 +341,22 @@ impl PartialContent {
         }
         window.bytes = 0;
         Ok(())
+    }
+
+    /// Makes the pieces' bytes durable, but not the map.
+    pub(super) fn sync_bytes(&self, store: &Shared) -> Result<(), StoreError> {
+        self.synced(store, &store.layout.partial(&self.digest()), self.file.sync_data())
+    }
+
+    /// Judges a sync of one of the two files. After one that failed, pieces may be right in the page cache and nowhere
+    /// else; without its map the next start does not believe them.
+    fn synced(&self, store: &Shared, path: &Path, outcome: io::Result<()>) -> Result<(), StoreError> {
+        store.synced(path, outcome).inspect_err(|_| {
+            let map = store.layout.map(&self.digest());
+            if let Err(error) = store.env.disk().remove_file(&map) {
+                tracing::error!(path = %map.display(), %error, "cannot remove the map of pieces that were not synced");
+            }
+        })
     }
 }
 
@@ -350,15 +390,18 @@ fn make_file(disk: &dyn Disk, path: &Path, len: u64, start: &[u8]) -> Result<Arc
 }
 
 /// Gives the file the content's length.
-fn fit(file: &dyn DiskFile, size: u64) -> std::io::Result<()> {
+fn fit(file: &dyn DiskFile, size: u64) -> io::Result<()> {
     if file.len()? > size { file.set_len(size) } else { file.allocate(size) }
 }
 
-/// Reads a piece and verifies it. A piece that cannot be read is not there.
-fn is_there(file: &dyn DiskFile, manifest: &Manifest, index: PieceIndex) -> bool {
+/// Reads a piece and verifies it. An error tells nothing about the piece.
+fn is_there(file: &dyn DiskFile, manifest: &Manifest, index: PieceIndex) -> io::Result<bool> {
     let (Some(piece), Some(place)) = (manifest.pieces.piece(index), manifest.pieces.bytes_of(index)) else {
-        return false;
+        return Ok(false);
     };
     let mut bytes = vec![0; piece.len as usize];
-    file.read_exact_at(&mut bytes, place.start).is_ok() && Digest::of(&bytes) == piece.hash
+    match file.read_exact_at(&mut bytes, place.start) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        read => read.map(|()| Digest::of(&bytes) == piece.hash),
+    }
 }

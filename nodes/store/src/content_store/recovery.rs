@@ -1,6 +1,6 @@
 //! What an earlier process left: sealed content is looked through, content in the making verified, leftovers removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
@@ -51,10 +51,7 @@ impl Recovery<'_> {
                 .create_dir_all(&path)
                 .map_err(|source| StoreError::write(self.disk, &path, 0, source))?;
         }
-        if !missing.is_empty() {
-            self.disk.sync_dir(&blobs).map_err(|source| StoreError::Io { path: blobs, source })?;
-        }
-        Ok(())
+        self.sync_folder(&blobs)
     }
 
     fn create_folder(&self, path: &Path) -> Result<(), StoreError> {
@@ -77,6 +74,10 @@ impl Recovery<'_> {
             {
                 remove_if_there(self.disk, &folder.join(name))?;
             }
+        }
+        if !blobs.is_empty() {
+            // Whoever sealed them may have been killed before their names were durable.
+            self.sync_folder(&folder)?;
         }
         Ok(blobs)
     }
@@ -101,7 +102,7 @@ impl Recovery<'_> {
                 write_label(self.disk, self.layout, self.labels, &manifest, |path, synced| {
                     synced.map_err(|source| StoreError::Io { path: path.to_owned(), source })
                 })?;
-                self.sync_parent(&path)?;
+                self.sync_folder(parent(&path))?;
                 Ok(Some(manifest))
             }
             _ => {
@@ -124,31 +125,26 @@ impl Recovery<'_> {
 
     fn resume_partials(&self, holdings: &mut BTreeMap<Digest, Holding>) -> Result<(), StoreError> {
         let folder = self.layout.partials();
-        for name in self.names(&folder)? {
-            let stem = name.strip_suffix(MAP_SUFFIX).unwrap_or(&name);
-            let Ok(digest) = Digest::from_hex(stem) else { continue };
+        let names = self.names(&folder)?;
+        let digest_of = |name: &String| Digest::from_hex(name.strip_suffix(MAP_SUFFIX).unwrap_or(name)).ok();
+        let digests: BTreeSet<Digest> = names.iter().filter_map(digest_of).collect();
+        for digest in digests {
             match holdings.get(&digest) {
-                // Its other file was first.
-                Some(Holding::Partial(_)) => continue,
-                Some(Holding::Complete(_)) => remove_partial(self.disk, self.layout, &digest)?,
-                None => match self.resume(&digest)? {
-                    Some(partial) => drop(holdings.insert(digest, Holding::Partial(Arc::new(partial)))),
-                    None => remove_partial(self.disk, self.layout, &digest)?,
+                Some(_) => remove_partial(self.disk, self.layout, &digest)?,
+                None => match PartialContent::resume(self.disk, self.layout, self.labels, &digest) {
+                    Ok(Some(partial)) => drop(holdings.insert(digest, Holding::Partial(Arc::new(partial)))),
+                    Ok(None) => {
+                        tracing::warn!(%digest, "content in the making without a sound piece map is removed");
+                        remove_partial(self.disk, self.layout, &digest)?;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%digest, %error, "content in the making cannot be read; its files are kept");
+                    }
                 },
             }
         }
-        Ok(())
-    }
-
-    fn resume(&self, digest: &Digest) -> Result<Option<PartialContent>, StoreError> {
-        if !self.exists(&self.layout.partial(digest))? {
-            return Ok(None);
-        }
-        let partial = PartialContent::resume(self.disk, self.layout, self.labels, digest)?;
-        if partial.is_none() {
-            tracing::warn!(%digest, "content in the making without a sound piece map is removed");
-        }
-        Ok(partial)
+        // After the blobs' folders: a name that moved to them must not go here before it is durable there.
+        self.sync_folder(&folder)
     }
 
     fn names(&self, folder: &Path) -> Result<Vec<String>, StoreError> {
@@ -165,8 +161,7 @@ impl Recovery<'_> {
         self.disk.exists(path).map_err(|source| StoreError::Io { path: path.to_owned(), source })
     }
 
-    fn sync_parent(&self, path: &Path) -> Result<(), StoreError> {
-        let folder = parent(path);
+    fn sync_folder(&self, folder: &Path) -> Result<(), StoreError> {
         self.disk.sync_dir(folder).map_err(|source| StoreError::Io { path: folder.to_owned(), source })
     }
 }

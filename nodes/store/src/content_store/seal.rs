@@ -70,7 +70,7 @@ fn move_to_blobs(store: &Shared, partial: &PartialContent, check: Check) -> Resu
             return Err(StoreError::WrongContent(digest));
         }
     }
-    store.synced(&path, partial.file().sync_data())?;
+    partial.sync_bytes(store)?;
     write_sidecar(store, partial.manifest())?;
     disk.rename(&path, &layout.blob(&digest)).map_err(io)?;
     let shard = layout.shard(&digest);

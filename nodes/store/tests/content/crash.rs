@@ -248,6 +248,7 @@ async fn after_a_failed_sync_the_store_takes_no_changes_until_it_is_opened_again
         assert!(matches!(written, Err(StoreError::Poisoned(_))));
         assert!(matches!(store.begin(Content::of(9, 3).manifest).await, Err(StoreError::Poisoned(_))));
         assert!(matches!(store.remove(&content.digest()).await, Err(StoreError::Poisoned(_))));
+        assert!(!node.disk().exists(&node.partial(&content)).unwrap(), "a removal must still make room");
         assert!(!store.is_complete(&content.digest()));
         drop((store, waiting));
         disk.crash();
@@ -256,4 +257,152 @@ async fn after_a_failed_sync_the_store_takes_no_changes_until_it_is_opened_again
         content.store(&store).await.unwrap();
         assert!(content.is_in(&store).await);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pieces_whose_sync_failed_are_not_believed_by_the_next_process() {
+    // The sync of the bytes when they are sealed; those of bytes and map when a window is full.
+    let (small, large) = (Content::of(100_000, 1), Content::of(65 << 20, 1));
+    for (content, nth) in [(&small, 0), (&large, 0), (&large, 1)] {
+        let disk = SimDisk::new();
+        let node = Node::on(&disk);
+        let store = node.open().await.unwrap();
+        disk.set_fault(Some(Fault::FailSync { nth }));
+        let failed = content.store(&store).await;
+        assert!(matches!(failed, Err(StoreError::Poisoned(_))), "sync {nth}");
+        drop(store);
+        disk.restart();
+        let store = node.open().await.unwrap();
+        assert!(store.have(&content.digest()).is_none(), "sync {nth}");
+        if content.bytes.len() < SYNC_WINDOW_BYTES as usize {
+            content.store(&store).await.unwrap();
+            disk.crash();
+            assert!(content.is_in(&node.open().await.unwrap()).await);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wherever_the_process_is_killed_what_the_next_one_calls_sealed_survives_a_power_loss() {
+    for after in 0.. {
+        let disk = SimDisk::new();
+        let node = Node::on(&disk);
+        let content = Content::of(50_000, 1);
+        let store = node.open().await.unwrap();
+        disk.set_fault(Some(Fault::PowerLoss { after }));
+        let done = content.store(&store).await.is_ok();
+        drop(store);
+        disk.restart();
+        let acknowledged = node.open().await.unwrap().is_complete(&content.digest());
+        assert!(acknowledged || !done);
+        disk.crash();
+        let store = node.open().await.unwrap();
+        assert!(!acknowledged || content.is_in(&store).await, "step {after}: lost");
+        if done {
+            break;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wherever_the_process_is_killed_while_a_folder_is_made_a_store_the_next_one_s_content_survives() {
+    for after in 0.. {
+        let disk = SimDisk::new();
+        let node = Node::on(&disk);
+        let content = Content::of(20_000, 1);
+        disk.set_fault(Some(Fault::PowerLoss { after }));
+        let made = node.open().await.is_ok();
+        disk.restart();
+        content.store(&node.open().await.unwrap()).await.unwrap();
+        disk.crash();
+        assert!(content.is_in(&node.open().await.unwrap()).await, "step {after}");
+        if made {
+            break;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wherever_a_removal_fails_the_content_is_no_longer_claimed_and_a_second_one_makes_it_stay_away() {
+    for sealed in [Some(Check::Whole), None] {
+        for after in 0.. {
+            let disk = SimDisk::new();
+            let node = Node::on(&disk);
+            let content = Content::of(50_000, 1);
+            let store = node.open().await.unwrap();
+            content.write(&store).await.unwrap();
+            if let Some(check) = sealed {
+                store.seal(&content.digest(), check).await.unwrap();
+            }
+            disk.set_fault(Some(Fault::PowerLoss { after }));
+            let done = store.remove(&content.digest()).await.is_ok();
+            assert!(store.have(&content.digest()).is_none(), "step {after}: still claimed");
+            drop(store);
+            disk.restart();
+            node.open().await.unwrap().remove(&content.digest()).await.unwrap();
+            disk.crash();
+            assert!(node.open().await.unwrap().have(&content.digest()).is_none(), "step {after}: came back");
+            if done {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_process_s_window_and_the_next_one_s_are_not_lost_together() {
+    let disk = SimDisk::new();
+    let node = Node::on(&disk);
+    let content = Content::of(70 << 20, 1);
+    let count = content.all().count;
+    let most = Span::new(0, count * 6 / 7);
+    let partial = content.begin(&node.open().await.unwrap()).await.unwrap();
+    partial.write_span(most, content.pieces(most)).await.unwrap();
+    drop(partial);
+    disk.restart();
+    drop(content.write(&node.open().await.unwrap()).await.unwrap());
+    disk.crash();
+    let store = node.open().await.unwrap();
+    assert!(store.have(&content.digest()).is_some_and(|have| have.len() >= most.count));
+    content.check_claims(&store).await;
+}
+
+/// A catalogue that takes no changes, as on a full disk.
+struct Full(MemoryCatalogue);
+
+impl Catalogue for Full {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, CatalogueError> {
+        self.0.get(key)
+    }
+
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, CatalogueError> {
+        self.0.scan(prefix, after, limit)
+    }
+
+    fn is_empty(&self) -> Result<bool, CatalogueError> {
+        self.0.is_empty()
+    }
+
+    fn commit(&self, _batch: Batch) -> BoxFuture<'_, Result<(), CatalogueError>> {
+        async { Err(CatalogueError::Poisoned("no space".into())) }.boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_catalogue_that_takes_no_changes_the_store_opens_reads_and_makes_room() {
+    let disk = SimDisk::new();
+    let node = Node::on(&disk);
+    let contents = [1, 2].map(|seed| Content::of(50_000, seed));
+    for content in &contents {
+        content.store(&node.open().await.unwrap()).await.unwrap();
+    }
+    let store = node.open_with(Arc::new(Full(MemoryCatalogue::new()))).await.unwrap();
+    for content in &contents {
+        assert!(content.is_in(&store).await);
+        // The first makes the store one that takes no changes, the second finds it so.
+        assert!(matches!(store.remove(&content.digest()).await, Err(StoreError::Poisoned(_))));
+        assert!(store.have(&content.digest()).is_none());
+    }
+    assert_eq!(node.files_in("blobs"), 0);
+    assert!(node.open().await.unwrap().digests().is_empty());
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rdcq_env::SimDisk;
+use rdcq_env::{Fault, SimDisk};
 use rdcq_store::{Batch, Catalogue as _, ContentStore, MemoryCatalogue, StampError, StoreError};
 use rdcq_wire::Span;
 
@@ -168,4 +168,30 @@ async fn a_map_that_claims_pieces_falsely_is_not_believed() {
         assert!(content.is_in(&store).await);
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_fails_while_the_store_opens_costs_no_verified_piece() {
+    let content = Content::of(100_000, 1);
+    let disk = SimDisk::new();
+    let node = Node::on(&disk);
+    let full = |store: &ContentStore| store.have(&content.digest()).map(|have| have.is_full());
+    drop(content.write(&node.open().await.unwrap()).await.unwrap());
+    let mut seen = Vec::new();
+    while seen.last() != Some(&Some(true)) {
+        disk.set_fault(Some(Fault::FailRead { nth: seen.len() as u64 }));
+        let opened = node.open().await;
+        disk.set_fault(None);
+        seen.push(opened.as_ref().ok().and_then(full));
+        if let Ok(store) = &opened
+            && full(store).is_none()
+        {
+            // The store left the files alone, and finds all in them once they can be read.
+            assert!(content.begin(store).await.unwrap().have().is_full());
+        }
+        assert_eq!(full(&node.open().await.unwrap()), Some(true), "read {}", seen.len() - 1);
+    }
+    // The folder's stamp, the piece map, each piece, and at last nothing.
+    assert_eq!(seen.len() as u32, 2 + content.all().count + 1);
+    assert_eq!(seen[..3], [None, None, Some(false)]);
 }

@@ -113,7 +113,8 @@ async fn wrong_bytes_are_refused_and_the_right_ones_before_them_kept() {
         assert!(matches!(beyond, StoreError::NoSuchPieces { .. }));
         let too_few = partial.write_span(Span::new(0, 2), content.pieces(Span::new(0, 1))).await.unwrap_err();
         assert!(matches!(too_few, StoreError::WrongBytes { piece: PieceIndex(1), .. }));
-        let too_many = partial.write_span(Span::new(0, 1), content.pieces(Span::new(0, 2))).await.unwrap_err();
+        let too_many =
+            partial.write_span(Span::new(0, 1), content.pieces(Span::new(0, 2))).await.unwrap_err();
         assert!(matches!(too_many, StoreError::WrongBytes { piece: PieceIndex(0), .. }));
         assert!(matches!(
             store.seal(&content.digest(), Check::Pieces).await.unwrap_err(),
