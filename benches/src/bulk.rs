@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
 /// What one side took for one run.
 struct Run {
     seconds: f64,
-    /// CPU seconds of the sender and of the receiver.
+    /// CPU seconds of the sender and of the receiver, from when both were ready.
     cpu: (f64, f64),
 }
 
@@ -82,12 +82,15 @@ fn run_bare(herd: &Herd, source: &Path, folder: &Path, digest: Digest) -> anyhow
     let mut server = Part::start(&["bare-server", &certs, &source.display().to_string()])?;
     let addr = server.line()?;
     let mut client = Part::start(&["bare-client", &certs, &addr, &target.display().to_string()])?;
+    anyhow::ensure!(client.line()? == "ready", "the bare client did not start");
+    let before = (server.cpu_seconds()?, client.cpu_seconds()?);
+    client.go_on()?;
     let line = client.line()?;
+    let cpu = (server.cpu_seconds()? - before.0, client.cpu_seconds()? - before.1);
     let (seconds, got) = line.split_once(' ').context("seconds and digest")?;
     anyhow::ensure!(got.parse::<Digest>()? == digest, "the bare client received other bytes");
-    let run = Run { seconds: seconds.parse()?, cpu: (server.cpu_seconds()?, client.cpu_seconds()?) };
     fs::remove_file(target)?;
-    Ok(run)
+    Ok(Run { seconds: seconds.parse()?, cpu })
 }
 
 /// An origin in a process of its own, and the rest of a herd in another.

@@ -1,6 +1,6 @@
 //! Child processes of a bench: this program again, in another part.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -15,7 +15,8 @@ impl Part {
     /// Starts this program with other arguments.
     pub(crate) fn start(arguments: &[&str]) -> anyhow::Result<Self> {
         let program = std::env::current_exe()?;
-        let child = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let child =
+            Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         Ok(Self(child))
     }
 
@@ -27,6 +28,12 @@ impl Part {
         BufReader::with_capacity(1, stdout).read_line(&mut line)?;
         anyhow::ensure!(!line.is_empty(), "a child ended early");
         Ok(line.trim().to_owned())
+    }
+
+    /// Lets a child go on that waits for a line.
+    pub(crate) fn go_on(&mut self) -> anyhow::Result<()> {
+        let stdin = self.0.stdin.as_mut().context("the child's input is piped")?;
+        Ok(writeln!(stdin)?)
     }
 
     /// CPU seconds that the child has used, user and system.

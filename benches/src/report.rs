@@ -28,7 +28,12 @@ pub(crate) struct Line {
 
 impl Line {
     /// Sums up pairs of variant and baseline, one a run.
-    pub(crate) fn of(bench: &'static str, variant: &'static str, unit: &'static str, pairs: &[(f64, f64)]) -> Self {
+    pub(crate) fn of(
+        bench: &'static str,
+        variant: &'static str,
+        unit: &'static str,
+        pairs: &[(f64, f64)],
+    ) -> Self {
         let values: Vec<f64> = pairs.iter().map(|pair| pair.0).collect();
         let baselines: Vec<f64> = pairs.iter().map(|pair| pair.1).collect();
         let ratios: Vec<f64> = pairs.iter().map(|pair| pair.0 / pair.1).collect();

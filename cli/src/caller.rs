@@ -14,7 +14,7 @@ use crate::agents_file::AgentChoice;
 use crate::console::Console;
 use crate::failure::{Exit, Failure};
 use crate::settings::{self, OPERATOR, Places};
-use crate::signals::Signals;
+use crate::signals::{Hangup, Signals};
 use crate::{private_key, up_folder};
 
 /// The close of a connection is sent by a task of its own, for which the process has to live a little longer. Servers
@@ -67,7 +67,7 @@ impl Caller {
         &self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        let done = Signals::listen()?.or(work).await;
+        let done = Signals::listen(Hangup::Ends)?.or(work).await;
         self.session.close();
         tokio::time::sleep(FAREWELL).await;
         done

@@ -18,6 +18,7 @@ use crate::role::{self, BoundRole};
 pub use seat::{HerdPlan, Seat};
 
 /// What the node in a seat is given.
+#[derive(Clone)]
 pub struct Place {
     /// Clock, disk and network.
     pub host: Host,
@@ -119,11 +120,24 @@ impl Herd {
 
     /// Starts a node again that was taken out. The others know it by its old address, which the place must name.
     pub async fn restart(&mut self, seat: Seat, place: Place) -> Result<(), HerdError> {
-        let app = bind(&self.plan, seat, place)?;
+        let app = self.bind_again(seat, place).await?;
         let failed = |source| HerdError::Start { seat, source };
         let running = app.spawn(self.addresses.clone()).await.map_err(failed)?;
         self.members.push((seat, running));
         Ok(())
+    }
+
+    /// Takes an address that a node has just left: its socket is closed by a task of its own, soon after the node.
+    async fn bind_again(&self, seat: Seat, place: Place) -> Result<BoundRole, HerdError> {
+        for _ in 0..ADDRESS_TRIES {
+            match bind(&self.plan, seat, place.clone()) {
+                Err(HerdError::Start { source: StartError::Open { .. }, .. }) => {
+                    tokio::time::sleep(ADDRESS_PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
+        bind(&self.plan, seat, place)
     }
 
     /// Says good-bye, lets running requests end within `grace`, then stops.
@@ -131,6 +145,10 @@ impl Herd {
         role::drain(self.members.into_iter().map(|(_, running)| running).collect(), grace).await;
     }
 }
+
+/// How often an address is tried that may still be taken, and how long after the last time.
+const ADDRESS_TRIES: u32 = 200;
+const ADDRESS_PAUSE: Duration = Duration::from_millis(10);
 
 /// Any free port of this machine that no other machine can reach.
 pub(crate) const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

@@ -65,6 +65,8 @@ impl UpFolder {
         DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(failed)?;
         let root = root.canonicalize().map_err(failed)?;
         let lock = lock(&root).await?;
+        // With the lock held, what a killed herd left would pass for ours.
+        withdraw(&root);
         let certificates = CertificateFiles::new(root.join("certs"));
         let authority = if certificates.ca().exists() {
             certificates.read_authority()?
@@ -170,11 +172,16 @@ impl UpFolder {
         }
     }
 
-    /// Lets nobody find the herd any more. What is not there is as it should be.
+    /// Lets nobody find the herd any more.
     pub(crate) fn withdraw(&self) {
-        for file in [CLIENT, OPERATOR, AGENTS] {
-            let _ = std::fs::remove_file(self.root.join(file));
-        }
+        withdraw(&self.root);
+    }
+}
+
+/// What is not there is as it should be.
+fn withdraw(root: &Path) {
+    for file in [CLIENT, OPERATOR, AGENTS] {
+        let _ = std::fs::remove_file(root.join(file));
     }
 }
 
@@ -271,6 +278,15 @@ mod tests {
         let failure = check_running(&settings).unwrap_err();
         assert_eq!(failure.exit, Exit::Unavailable);
         assert!(failure.what.contains("no herd is running"));
+    }
+
+    #[tokio::test]
+    async fn who_takes_a_folder_withdraws_what_a_killed_herd_left() {
+        let root = tempfile::tempdir().unwrap();
+        let left = [CLIENT, OPERATOR, AGENTS].map(|file| root.path().join(file));
+        left.iter().for_each(|file| std::fs::write(file, "left").unwrap());
+        let _folder = UpFolder::open(&Host::system(), root.path()).await.unwrap();
+        assert!(!left.iter().any(|file| file.exists()));
     }
 
     #[test]

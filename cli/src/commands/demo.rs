@@ -21,7 +21,7 @@ use crate::console::Console;
 use crate::failure::{Exit, Failure};
 use crate::herd::{self, Herd, HerdPlan};
 use crate::progress::Progress;
-use crate::signals::Signals;
+use crate::signals::{Hangup, Signals};
 use crate::up_folder::{host_name, new_herd_id};
 
 use report::{AgentRow, Report};
@@ -47,7 +47,7 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) async fn run(self, console: &Console) -> Result<(), Failure> {
-        let mut signals = Signals::listen()?;
+        let mut signals = Signals::listen(Hangup::Ends)?;
         let path = self.path.map_or_else(own_executable, Ok)?;
         let source = Source::find(&path)?;
         let folder = TempDir::with_prefix("rdcq-demo-")

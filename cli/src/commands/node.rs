@@ -11,7 +11,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::node;
 use crate::settings;
-use crate::signals::Signals;
+use crate::signals::{self, Hangup, Signals};
 
 /// Run the roles that a settings file names, until SIGTERM.
 #[derive(Debug, Args)]
@@ -23,12 +23,22 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn run(self, console: &Console) -> Result<(), Failure> {
+        let mut signals = Signals::listen(Hangup::Stays)?;
+        let mut hangups = signals::hangups()?;
         let config = settings::read(&self.config)?;
-        let mut signals = Signals::listen()?;
-        let node = node::Node::start(&Host::system(), config).await?;
+        let host = Host::system();
+        let node = signals.or(async { Ok(node::Node::start(&host, config).await?) }).await?;
         let herd = node.identity().herd.to_string();
         console.result(Some(&herd), &Ready::of(&node))?;
-        signals.next().await;
+        loop {
+            tokio::select! {
+                biased;
+                () = signals.next() => break,
+                _ = hangups.recv() => {
+                    console.note("SIGHUP changes nothing; settings are read when the node starts, so restart it");
+                }
+            }
+        }
         console.note("stopping; a second signal stops at once");
         signals.hurry(node.drain()).await;
         Ok(())

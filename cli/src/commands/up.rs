@@ -13,7 +13,7 @@ use crate::console::{Console, Output};
 use crate::failure::Failure;
 use crate::herd::{Herd, HerdPlan};
 use crate::settings::Places;
-use crate::signals::Signals;
+use crate::signals::{Hangup, Signals};
 use crate::up_folder::{self, UpFolder};
 
 /// Agents that one process may run: a laptop's worth.
@@ -32,13 +32,13 @@ pub(crate) struct Up {
 
 impl Up {
     pub(crate) async fn run(self, console: &Console) -> Result<(), Failure> {
-        let mut signals = Signals::listen()?;
+        let mut signals = Signals::listen(Hangup::Ends)?;
         let host = Host::system();
         let root = self.data.map_or_else(default_root, Ok)?;
         let folder = UpFolder::open(&host, &root).await?;
         let plan = HerdPlan::with_agents(self.agents);
         let grace = plan.limits.drain;
-        let herd = start(&host, &folder, plan).await?;
+        let herd = signals.or(start(&host, &folder, plan)).await?;
         if let Err(failure) = announce(console, &host, &folder, &herd).await {
             folder.withdraw();
             herd.drain(std::time::Duration::ZERO).await;

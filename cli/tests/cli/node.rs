@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 
-use crate::user::{Running, User};
+use crate::user::{Barrier, Running, User};
 
 #[test]
 fn a_node_whose_key_others_can_read_does_not_start() {
@@ -37,6 +37,33 @@ fn a_node_says_where_it_serves_and_a_signal_ends_it_well() {
         node.signal(signal);
         node.end().succeeded();
     }
+}
+
+#[test]
+fn a_signal_ends_a_node_that_is_still_starting() {
+    let user = User::new().with_certificates();
+    let settings = user.tracker_settings();
+    let barrier = Barrier::instead_of(user.path("certs/t1.pem"));
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut node = Running::start(user.command().arg("node").arg("--config").arg(&settings));
+        let _held = barrier.wait_for(&mut node);
+        node.signal(signal);
+        node.end().failed(130, &["interrupted"]);
+    }
+}
+
+#[test]
+fn a_hangup_does_not_end_a_node() {
+    let user = User::new().with_certificates();
+    let settings = user.tracker_settings();
+    let mut node = Running::start(user.command().arg("node").arg("--config").arg(&settings));
+    node.line();
+    for _ in 0..2 {
+        node.signal(Signal::HUP);
+        node.wait_for("SIGHUP changes nothing");
+    }
+    node.signal(Signal::TERM);
+    node.end().succeeded();
 }
 
 #[test]

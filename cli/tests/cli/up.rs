@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::user::{Running, User, mode};
+use crate::user::{Barrier, Running, User, mode};
 
 fn up(user: &User, arguments: &[&str]) -> Running {
     let mut up = Running::start(user.command().arg("up").args(arguments));
@@ -58,6 +58,7 @@ fn two_herds_cannot_share_a_folder() {
     let user = User::new();
     let _up = up(&user, &[]);
     user.run(&["up", "-q"]).failed(1, &["a herd is up", "--data"]);
+    user.run(&["ls"]).succeeded();
 }
 
 #[test]
@@ -71,6 +72,37 @@ fn a_stopped_herd_is_gone_for_commands_and_the_next_one_has_its_content() {
     user.run(&["ls"]).failed(6, &["no herd is running"]);
     let _second = up(&user, &[]);
     assert_eq!(user.run(&["ls"]).succeeded().stdout, pushed);
+}
+
+#[test]
+fn a_herd_that_is_still_starting_cannot_be_found_and_a_signal_ends_it() {
+    let user = User::new();
+    drop(up(&user, &[]));
+    assert!(user.path("data/rdcq/up/client.toml").exists());
+    let barrier = Barrier::instead_of(user.path("data/rdcq/up/certs/tracker-1.pem"));
+    let mut next = Running::start(user.command().arg("up"));
+    let _held = barrier.wait_for(&mut next);
+    user.run(&["ls"]).failed(6, &["no herd is running"]);
+    next.signal(Signal::TERM);
+    next.end().failed(130, &["interrupted"]);
+}
+
+#[test]
+fn a_hangup_ends_a_herd_as_a_termination_does_unless_it_was_started_to_outlive_the_terminal() {
+    let user = User::new();
+    let first = up(&user, &[]);
+    first.signal(Signal::HUP);
+    first.end().succeeded();
+    let mut nohup = std::process::Command::new("/usr/bin/nohup");
+    let ordinary = user.command();
+    nohup.arg(ordinary.get_program()).arg("up").env("HOME", user.path("")).stdin(std::process::Stdio::null());
+    nohup.env("XDG_DATA_HOME", user.path("data")).env("XDG_CONFIG_HOME", user.path("config"));
+    let mut second = Running::start(&mut nohup);
+    second.wait_for("is up");
+    second.signal(Signal::HUP);
+    user.run(&["ls"]).succeeded();
+    second.signal(Signal::TERM);
+    second.end().succeeded();
 }
 
 #[test]

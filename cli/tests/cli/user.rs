@@ -5,8 +5,17 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::process::{Pid, Signal};
+
+/// No command of these tests takes as long, however slow the machine.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// How often is looked whether a command has come to a certain point.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A user with an empty home and no herd.
 pub(crate) struct User {
@@ -44,7 +53,13 @@ impl User {
     }
 
     pub(crate) fn run_os<'a>(&self, arguments: impl IntoIterator<Item = &'a OsStr>) -> Outcome {
-        let output = self.command().args(arguments).output().unwrap();
+        let mut command = self.command();
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let watchdog = Watchdog::of(&child);
+        let output = child.wait_with_output().unwrap();
+        drop(watchdog);
+        assert!(output.status.code().is_some(), "{command:?} was killed, after {DEADLINE:?} or by itself");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
@@ -107,9 +122,53 @@ pub(crate) fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
+/// Kills a command that hangs, so that its test fails. Dropped, it lets the command be.
+struct Watchdog {
+    _alive: mpsc::Sender<()>,
+}
+
+impl Watchdog {
+    fn of(child: &Child) -> Self {
+        let pid = Pid::from_child(child);
+        let (alive, gone) = mpsc::channel::<()>();
+        thread::spawn(move || {
+            if gone.recv_timeout(DEADLINE) == Err(RecvTimeoutError::Timeout) {
+                // It may have ended this very moment.
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        });
+        Self { _alive: alive }
+    }
+}
+
+/// A file that holds up whoever reads it.
+pub(crate) struct Barrier(PathBuf);
+
+impl Barrier {
+    /// Takes the place of the file at `path`.
+    pub(crate) fn instead_of(path: PathBuf) -> Self {
+        std::fs::remove_file(&path).unwrap();
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        Self(path)
+    }
+
+    /// Waits until `running` stands before it; what is given back keeps it there.
+    pub(crate) fn wait_for(&self, running: &mut Running) -> impl Sized + use<> {
+        loop {
+            // Without a reader, a pipe is not opened for writing.
+            if let Ok(held) = rustix::fs::open(&self.0, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()) {
+                return held;
+            }
+            assert!(running.child.try_wait().unwrap().is_none(), "the command ended too soon");
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
 /// A command that goes on until it is told to stop. It is killed when the test is over.
 pub(crate) struct Running {
     child: Child,
+    _watchdog: Watchdog,
     stdout: BufReader<ChildStdout>,
     stderr: BufReader<ChildStderr>,
 }
@@ -117,9 +176,10 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let watchdog = Watchdog::of(&child);
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        Self { child, stdout, stderr }
+        Self { child, _watchdog: watchdog, stdout, stderr }
     }
 
     /// Reads stdout up to its next line.
