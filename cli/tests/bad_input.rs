@@ -274,6 +274,17 @@ fn a_target_directory_without_write_permission_exits_1() {
 }
 
 #[test]
+fn a_target_that_is_no_regular_file_is_left_as_it_is() {
+    use std::os::unix::fs::FileTypeExt as _;
+
+    let (herd, tag) = with_a_file();
+    let made = std::process::Command::new("mkfifo").arg(herd.path("pipe")).status().unwrap();
+    assert!(made.success());
+    herd.run(&["pull", &tag, "--dst-path", "pipe"]).failed(1, &["pipe is not a regular file"]);
+    assert!(std::fs::metadata(herd.path("pipe")).unwrap().file_type().is_fifo());
+}
+
+#[test]
 fn a_full_target_file_system_exits_1_and_once_there_is_room_nothing_is_fetched_again() {
     let herd = Herd::with_agents(1);
     let bytes = noise(7, 3 * MIB as usize);

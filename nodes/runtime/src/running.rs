@@ -131,7 +131,7 @@ pub enum StartError {
         identity: Identity,
     },
     /// The address cannot be taken.
-    #[error("cannot listen on {listen}: {source}")]
+    #[error("{source}")]
     Open {
         /// The address.
         listen: SocketAddr,

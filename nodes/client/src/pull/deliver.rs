@@ -38,8 +38,15 @@ impl Folder {
     }
 
     fn check_now(disk: &dyn Disk, target: PathBuf, suffix: u64) -> Result<Self, OperationError> {
-        let is_folder = disk.metadata(&target).is_ok_and(|metadata| metadata.kind == EntryKind::Directory);
-        let folder = if is_folder { Self::Into(target) } else { Self::As(target) };
+        let folder = match disk.metadata(&target).map(|metadata| metadata.kind) {
+            Ok(EntryKind::Directory) => Self::Into(target),
+            Ok(EntryKind::File) | Err(_) => Self::As(target),
+            // A device or a pipe would be replaced by a file.
+            Ok(EntryKind::Other) => {
+                let text = format!("{} is not a regular file; it is left as it is", target.display());
+                return Err(OperationError::new(ErrorCode::BadRequest, text));
+            }
+        };
         let probe = folder.path().join(format!(".rdcq-{suffix:016x}.probe"));
         let probed = disk.create_new(&probe, Mode::Private).and_then(|_| disk.remove_file(&probe));
         probed.map_err(|error| OperationError::of_file("write into", folder.path(), &error))?;
