@@ -1,8 +1,8 @@
 //! The proxy: the front door for pushes.
 //!
-//! It checks who may push what, passes the bytes on to the origin that will own them without keeping any, and commits
-//! the tag only when the origin has the content whole and durable. It has no state: after a restart a push goes on
-//! through it, or through another.
+//! It checks who may push what, passes the bytes on to the origin that will own them, a span at a time, and commits the
+//! tag only when the origin has the content whole and durable. It keeps no state: after a restart a push goes on through
+//! it, or through another.
 
 mod service;
 
