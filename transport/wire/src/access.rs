@@ -38,6 +38,11 @@ pub const RULES: &[Rule] = &[
     rule(Kind::Watch, Role::Agent, &[Role::Agent]),
     rule(Kind::Release, Role::Agent, &[Role::Controller, Role::Client, Role::Operator]),
     rule(Kind::Collect, Role::Agent, &[Role::Tracker]),
+    rule(Kind::Status, Role::Proxy, &[Role::Controller, Role::Operator]),
+    rule(Kind::Status, Role::Origin, &[Role::Controller, Role::Operator]),
+    rule(Kind::Status, Role::BuildIndex, &[Role::Controller, Role::Operator]),
+    rule(Kind::Status, Role::Tracker, &[Role::Controller, Role::Operator]),
+    rule(Kind::Status, Role::Agent, &[Role::Controller, Role::Client, Role::Operator]),
 ];
 
 /// Whether a caller with these roles may ask a node that serves as `server` for `request`.
@@ -94,6 +99,11 @@ mod tests {
         (Role::Agent, Kind::Watch, "----A---"),
         (Role::Agent, Kind::Release, "-----CLR"),
         (Role::Agent, Kind::Collect, "---T----"),
+        (Role::Proxy, Kind::Status, "-----C-R"),
+        (Role::Origin, Kind::Status, "-----C-R"),
+        (Role::BuildIndex, Kind::Status, "-----C-R"),
+        (Role::Tracker, Kind::Status, "-----C-R"),
+        (Role::Agent, Kind::Status, "-----CLR"),
     ];
 
     #[test]

@@ -18,6 +18,7 @@ mod release;
 mod remove_tag;
 mod resolve;
 mod seal;
+mod status;
 mod watch;
 
 use std::fmt;
@@ -43,6 +44,7 @@ pub use release::{Release, Released};
 pub use remove_tag::{RemoveTag, Removed};
 pub use resolve::{Resolve, Resolved};
 pub use seal::{Seal, Sealed};
+pub use status::{NoWord, PeerTraffic, Plane, Refused, Status, StatusReport, Traffic, Word};
 pub use watch::{Complete, Have, Watch};
 
 use crate::{Manifest, PieceTable};
@@ -96,6 +98,8 @@ macro_rules! kinds {
 pub const MAX_SPAN_BYTES: u32 = PieceTable::MAX_PIECE_BYTES;
 /// Longest body of records in a [`Listing`], in bytes.
 pub const MAX_LISTING_BYTES: u32 = 1024 * 1024;
+/// Longest body of peers in a [`StatusReport`], in bytes.
+pub const MAX_STATUS_BYTES: u32 = 1024 * 1024;
 
 kinds! {
     /// The server's first word on a connection.
@@ -168,6 +172,10 @@ kinds! {
     Collect = 62, body: 0;
     /// Heard.
     Collected = 63, body: 0;
+    /// How are you doing?
+    Status = 64, body: 0;
+    /// The node's traffic, in sum and a peer.
+    StatusReport = 65, body: MAX_STATUS_BYTES;
 }
 
 impl fmt::Display for Kind {

@@ -5,8 +5,9 @@ use std::fmt::{Debug, Display};
 use crate::manifest::PieceSizes;
 use crate::message::{
     Announce, Collect, Commit, Committed, Complete, Cursor, Drain, Failure, Fresh, GetManifest, GetPieces,
-    Have, Live, MAX_LISTING_BYTES, MAX_SPAN_BYTES, Neighbour, Neighbours, Offer, Pull, Pulled, PutPieces,
-    PutTag, Reason, Release, RemoveTag, Resolve, Resolved, Seal, Sources, Wanted, Watch,
+    Have, Live, MAX_LISTING_BYTES, MAX_SPAN_BYTES, MAX_STATUS_BYTES, Neighbour, Neighbours, Offer, Pull,
+    Pulled, PutPieces, PutTag, Reason, Refused, Release, RemoveTag, Resolve, Resolved, Seal, Sources, Status,
+    StatusReport, Traffic, Wanted, Watch, Word,
 };
 use crate::tag::{Field, MAX_TAG_BYTES};
 use crate::testing::CONTEXT;
@@ -41,6 +42,7 @@ const SOURCES: &[&str] = &[
     include_str!("message/remove_tag.rs"),
     include_str!("message/resolve.rs"),
     include_str!("message/seal.rs"),
+    include_str!("message/status.rs"),
     include_str!("message/watch.rs"),
 ];
 
@@ -74,7 +76,20 @@ fn every_kind_has_a_section_with_its_fields_in_their_order() {
     for kind in Kind::ALL {
         assert!(structs.iter().any(|(name, _)| *name == kind.name()), "no struct {kind} was found");
     }
-    let inner = ["Span", "Piece", "Name", "Record", "TagQuery", "Cursor", "Neighbour", "Sources", "Manifest"];
+    let inner = [
+        "Span",
+        "Piece",
+        "Name",
+        "Record",
+        "TagQuery",
+        "Cursor",
+        "Neighbour",
+        "Sources",
+        "Manifest",
+        "Refused",
+        "PeerTraffic",
+        "Traffic",
+    ];
     for (name, body) in structs {
         if !inner.contains(&name) && !Kind::ALL.iter().any(|kind| kind.name() == name) {
             continue;
@@ -88,7 +103,7 @@ fn every_kind_has_a_section_with_its_fields_in_their_order() {
 
 #[test]
 fn every_enum_is_listed_with_its_variants_in_their_order() {
-    for name in ["Complete", "Encoding", "Fresh", "Goal", "ResourceKind", "Role", "State"] {
+    for name in ["Complete", "Encoding", "Fresh", "Goal", "Plane", "ResourceKind", "Role", "State"] {
         let mut enums = SOURCES.iter().flat_map(|source| blocks(source, "pub enum "));
         let (_, body) = enums.find(|(found, _)| *found == name).unwrap();
         let variants =
@@ -124,6 +139,7 @@ fn every_request_names_its_reply() {
         check::<Watch>(),
         check::<Announce>(),
         check::<Collect>(),
+        check::<Status>(),
     ];
     assert_eq!(PAGE.matches("Answered by `").count(), requests.len(), "PROTOCOL.md has other requests");
     let unruled = requests.into_iter().find(|kind| !access::RULES.iter().any(|rule| rule.request == *kind));
@@ -151,12 +167,16 @@ fn every_limit_is_listed_with_its_value() {
         Manifest::MAX_BYTES = "";
         MAX_SPAN_BYTES = "";
         MAX_LISTING_BYTES = "";
+        MAX_STATUS_BYTES = "";
         PieceTable::MAX_PIECE_BYTES = "";
         PieceTable::MAX_PIECES = "";
         Wanted::MAX_SPANS = "";
         Have::MAX_SPANS = "";
         Live::MAX = "`List<Digest, #>`";
         Neighbours::MAX = "`List<Neighbour, #>`";
+        StatusReport::MAX_REFUSED = "`List<Refused, #>`";
+        StatusReport::MAX_PEERS = "";
+        Word::MAX_LEN = "`Word`: 1 to # of";
         Reason::MAX_LEN = "`Reason`: at most # bytes of one line";
         HerdId::MAX_LEN = "`HerdId`: 1 to # of";
         NodeId::MAX_LEN = "`NodeId`: 1 to # of";
@@ -200,7 +220,7 @@ fn the_longest_value_of_every_field_fits_a_header() {
         push,
         state: State::Removed,
     };
-    let by = node.clone();
+    let (by, reporter) = (node.clone(), node.clone());
     let cursor = Cursor { key: key.clone(), seq: u64::MAX };
     let neighbour =
         Neighbour { node: Some(node), role: Role::Operator, addr: "[ffff::ffff]:65535".parse().unwrap() };
@@ -221,6 +241,25 @@ fn the_longest_value_of_every_field_fits_a_header() {
     check_fits(&Neighbours { neighbours, again_ms: u32::MAX });
     check_fits(&Wanted { lease_ms: u32::MAX, missing: List::first_of([worst; Wanted::MAX_SPANS]) });
     check_fits(&Have { spans: List::first_of([worst; Have::MAX_SPANS]), complete: Complete::Partial });
+    let why: Word = "w".repeat(Word::MAX_LEN).parse().unwrap();
+    let refused =
+        List::first_of(std::iter::repeat_n(Refused { why, count: u64::MAX }, StatusReport::MAX_REFUSED));
+    check_fits(&StatusReport {
+        node: reporter,
+        roles: Role::Operator.into(),
+        serving: Role::Operator,
+        uptime_ms: u64::MAX,
+        handshakes: u64::MAX,
+        handshakes_failed: u64::MAX,
+        refused,
+        datagrams_sent: u64::MAX,
+        batches_sent: u64::MAX,
+        bytes_sent: u64::MAX,
+        bytes_received: u64::MAX,
+        open: Traffic { bytes_sent: u64::MAX, ..Traffic::default() },
+        peers_open: u32::MAX,
+        peers: u32::MAX,
+    });
     check_fits(&Failure::new(ErrorCode::Internal, "r".repeat(Reason::MAX_LEN)));
 }
 

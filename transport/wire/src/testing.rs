@@ -9,7 +9,7 @@ use proptest::sample::Index;
 
 use crate::frame::{self, PREFIX_LEN, Prefix};
 use crate::list::List;
-use crate::message::Reason;
+use crate::message::{Reason, Word};
 use crate::tag::Field;
 use crate::{
     Context, DecodeError, Digest, HerdId, Message, NodeId, Piece, PieceTable, Record, Role, RoleSet, State,
@@ -152,6 +152,7 @@ arbitrary!(NodeId, text("[A-Za-z0-9._-]{1,128}"));
 arbitrary!(TagKey, text("\\PC{1,80}"));
 arbitrary!(Version, text("[A-Za-z0-9._+-]{1,128}"));
 arbitrary!(Field, text("\\PC{0,80}"));
+arbitrary!(Word, text("[a-z0-9-]{1,32}"));
 arbitrary!(Reason, "\\PC{0,80}".prop_map(Self::from));
 arbitrary!(
     PieceTable,
