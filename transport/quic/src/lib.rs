@@ -24,6 +24,7 @@ mod pool;
 mod profile;
 mod server;
 mod service;
+pub mod stats;
 mod stream;
 
 pub use body::Body;
