@@ -4,7 +4,8 @@
 //! needed to stop it). It stands on a [`Host`] — clock, disk, network, catalogues — which a simulation replaces as a
 //! whole. Around the apps, this crate holds what more than one role needs: serving content out of a store
 //! ([`content`]), keeping content that is in use and dropping what has no name any more ([`Leases`], [`Collector`]),
-//! and the driver that joins the pure swarm to the network ([`Download`]).
+//! the driver that joins the pure swarm to the network ([`Download`]), and what a role tells
+//! of itself ([`Insight`], [`metrics`]).
 
 mod collector;
 pub mod content;
@@ -12,8 +13,10 @@ mod credentials;
 mod download;
 mod host;
 mod leases;
+pub mod metrics;
 mod refuse;
 mod running;
+mod status;
 
 pub use collector::Collector;
 pub use credentials::{CredentialsError, load_credentials, security};
@@ -22,3 +25,4 @@ pub use host::{Catalogues, Host};
 pub use leases::{Claim, Leases};
 pub use refuse::{failure_of_call, failure_of_store};
 pub use running::{Bound, Member, Running, StartError, repeat};
+pub use status::{Insight, InsightSource, Reading};

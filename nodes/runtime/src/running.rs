@@ -9,11 +9,13 @@ use rdcq_certs::Credentials;
 use rdcq_config::Limits;
 use rdcq_env::Env;
 use rdcq_store::{CatalogueError, StoreError};
+use rdcq_transport::stats::EndpointStats;
 use rdcq_transport::{Endpoint, OpenError, Pool, Service};
 use rdcq_wire::{Identity, Role};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Host, security};
+use crate::status::WithStatus;
+use crate::{Host, Insight, InsightSource, security};
 
 /// Who a role runs as, and where it keeps its files.
 #[derive(Clone)]
@@ -62,18 +64,27 @@ impl Bound {
         self.endpoint.local_addr()
     }
 
-    /// Begins to serve. `stop` ends the role's background work.
+    /// Begins to serve, and to answer how it is doing. `stop` ends the role's background work.
     pub fn serve<S: Service>(self, service: Arc<S>, stop: CancellationToken) -> Running {
-        self.endpoint.serve(self.role, service);
+        let source = source(&self.endpoint);
+        let insight = Insight::new(&self.host.env, self.endpoint.identity(), self.role, source);
+        self.endpoint.serve(self.role, Arc::new(WithStatus::new(service, insight.clone())));
         tracing::info!(role = %self.role, addr = %self.addr(), "serving");
-        Running { role: self.role, endpoint: self.endpoint, stop }
+        Running { role: self.role, endpoint: self.endpoint, insight, stop }
     }
+}
+
+/// What the role's endpoints tell of themselves.
+fn source(endpoint: &Endpoint) -> InsightSource {
+    let listen = Some(endpoint.local_addr());
+    Arc::new(move || vec![EndpointStats { listen, ..EndpointStats::default() }])
 }
 
 /// A role that runs; dropping the handle does not stop it.
 pub struct Running {
     role: Role,
     endpoint: Endpoint,
+    insight: Insight,
     stop: CancellationToken,
 }
 
@@ -86,6 +97,11 @@ impl Running {
     /// Where it serves.
     pub fn addr(&self) -> SocketAddr {
         self.endpoint.local_addr()
+    }
+
+    /// What it tells of itself.
+    pub const fn insight(&self) -> &Insight {
+        &self.insight
     }
 
     /// Says good-bye, lets running requests end within `grace`, then stops.
