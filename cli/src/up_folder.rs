@@ -168,6 +168,7 @@ impl UpFolder {
             tracker: None,
             agent: None,
             client: herd.agents().first().map(|agent| ClientConfig { agent: *agent }),
+            admin: None,
             limits: Limits::default(),
         }
     }

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{ConfigError, Invalid};
 pub use sections::{
-    AgentConfig, BuildIndexConfig, ClientConfig, HerdAddresses, IdentityFiles, Limits, OriginConfig,
-    ProxyConfig, TrackerConfig,
+    AdminConfig, AgentConfig, BuildIndexConfig, ClientConfig, HerdAddresses, IdentityFiles, Limits,
+    OriginConfig, ProxyConfig, TrackerConfig,
 };
 
 /// Every number and path that stands in for a setting that is left out.
@@ -60,6 +60,9 @@ pub struct Config {
     /// What pushes and pulls from this host's command line need.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientConfig>,
+    /// The listener for people and scrapers, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<AdminConfig>,
     /// How much the node takes on.
     #[serde(default)]
     pub limits: Limits,

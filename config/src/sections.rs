@@ -111,6 +111,21 @@ impl Default for ClientConfig {
     }
 }
 
+/// `[admin]`: the listener for people and scrapers, HTTP without TLS and open to whoever reaches it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// Where it accepts connections, over TCP. Anything but loopback is warned about.
+    #[serde(with = "address")]
+    pub listen: SocketAddr,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { listen: defaults::ADMIN }
+    }
+}
+
 /// `[limits]`: how much the node takes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -147,6 +162,9 @@ pub(crate) mod defaults {
 
     /// The agent of the same host, on the port of the shipped `agent.toml`.
     pub const AGENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7405);
+
+    /// Out of reach of every other machine.
+    pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7400);
 
     /// Enough for every agent of a large herd; bounds what connections can take in memory.
     pub const MAX_CONNECTIONS: u32 = 4096;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rdcq_config::{
-    AgentConfig, BuildIndexConfig, ClientConfig, Config, ConfigError, HerdAddresses, IdentityFiles, Invalid,
-    Limits, OriginConfig, ProxyConfig, TrackerConfig, defaults,
+    AdminConfig, AgentConfig, BuildIndexConfig, ClientConfig, Config, ConfigError, HerdAddresses,
+    IdentityFiles, Invalid, Limits, OriginConfig, ProxyConfig, TrackerConfig, defaults,
 };
 use rdcq_wire::Role;
 
@@ -60,6 +60,7 @@ fn full() -> Config {
         tracker: Some(TrackerConfig { listen: local(4), peer_ttl: Duration::from_secs(90) }),
         agent: Some(AgentConfig { listen: local(5), sweep: Duration::from_secs(1) }),
         client: Some(ClientConfig { agent: local(5) }),
+        admin: Some(AdminConfig { listen: local(6) }),
         limits: Limits { max_connections: 7, drain: Duration::ZERO },
     }
 }
@@ -95,6 +96,24 @@ fn what_is_left_out_takes_its_default() {
     assert_eq!(config.client.unwrap().agent, defaults::AGENT);
     assert_eq!(config.limits, Limits { max_connections: defaults::MAX_CONNECTIONS, drain: defaults::DRAIN });
     assert!(config.proxy.is_none() && config.build_index.is_none());
+}
+
+#[test]
+fn there_is_no_admin_listener_unless_the_settings_name_one_and_it_is_out_of_reach_unless_they_say_otherwise()
+{
+    let listen = |text: &str| parse(text).unwrap().admin.map(|admin| admin.listen);
+    assert_eq!(listen("[client]\n"), None);
+    assert_eq!(listen("[client]\n[admin]\n"), Some(defaults::ADMIN));
+    assert!(defaults::ADMIN.ip().is_loopback());
+    assert_eq!(listen("[admin]\nlisten = '0.0.0.0:7400'\n"), Some("0.0.0.0:7400".parse().unwrap()));
+}
+
+#[test]
+fn an_admin_listener_is_no_role_and_its_port_is_not_one_of_theirs() {
+    assert_eq!(invalid("[admin]\n"), Invalid::NoRole);
+    let mut config = full();
+    config.admin = Some(AdminConfig { listen: config.origin.as_ref().unwrap().listen });
+    config.validate().unwrap();
 }
 
 #[test]
@@ -352,6 +371,9 @@ mod examples {
             }
             if let Some(agent) = config.agent {
                 assert_eq!(agent.sweep, defaults::SWEEP);
+            }
+            if let Some(admin) = config.admin {
+                assert_eq!(admin.listen, defaults::ADMIN);
             }
             if let Some(client) = config.client {
                 assert_eq!(client.agent, defaults::AGENT);
