@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand};
 
-use crate::commands::{certs, config, demo, inspect, ls, node, pull, push, remove, up};
+use crate::commands::{certs, config, demo, inspect, ls, node, pull, push, remove, status, up};
 use crate::console::{Console, Notes, Output, report};
 use crate::failure::{Exit, Failure};
 use crate::logging::{self, Level};
@@ -53,6 +53,8 @@ enum Command {
     Ls(ls::Ls),
     /// Show what is known of a tag.
     Inspect(inspect::Inspect),
+    /// Show how nodes are doing: connections, traffic, refusals.
+    Status(status::Status),
     /// Run the roles that a settings file names, until SIGTERM.
     Node(node::Node),
     /// Make a herd's CA and its nodes' certificates.
@@ -108,6 +110,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Remove(remove) => remove.run(&console, herd).await,
         Command::Ls(ls) => ls.run(&console, herd).await,
         Command::Inspect(inspect) => inspect.run(&console, herd).await,
+        Command::Status(status) => status.run(&console, herd).await,
         Command::Node(node) => node.run(&console).await,
         Command::Certs(certs) => certs.run(&console),
         Command::Config(config) => config.run(&console),

@@ -9,4 +9,5 @@ pub(crate) mod node;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod remove;
+pub(crate) mod status;
 pub(crate) mod up;

@@ -32,6 +32,8 @@ pub(crate) enum Exit {
     Unavailable = 6,
     /// Bytes are not what they should be.
     Integrity = 7,
+    /// Some of it was done, and some not.
+    Partly = 8,
     /// A signal ended it.
     Interrupted = 130,
 }

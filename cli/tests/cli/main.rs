@@ -5,5 +5,6 @@ mod certs;
 mod command_line;
 mod demo;
 mod node;
+mod status;
 mod up;
 mod user;

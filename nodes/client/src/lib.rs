@@ -2,7 +2,7 @@
 //!
 //! A [`Session`] speaks for one identity to one herd. [`push`] cuts a file, offers it and sends what is wanted;
 //! [`pull`] has the host's agent bring a tag's content and delivers it, with the caller's own rights; [`ask`] holds the
-//! questions and orders that a build-index answers.
+//! questions and orders that a build-index answers; [`status`] asks any node how it is doing.
 
 pub mod ask;
 mod error;
@@ -10,6 +10,7 @@ pub mod pull;
 pub mod push;
 mod retry;
 mod session;
+pub mod status;
 
 pub use error::OperationError;
 pub use session::Session;

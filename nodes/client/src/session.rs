@@ -61,6 +61,19 @@ impl Session {
         &self.identity
     }
 
+    /// The servers that the settings name, and this host's agent.
+    pub fn servers(&self) -> Vec<(Role, SocketAddr)> {
+        let HerdAddresses { proxies, origins, build_indexes, trackers } = &self.herd;
+        let lists = [
+            (Role::Proxy, proxies.as_slice()),
+            (Role::Origin, origins),
+            (Role::BuildIndex, build_indexes),
+            (Role::Tracker, trackers),
+            (Role::Agent, self.agent.as_slice()),
+        ];
+        lists.into_iter().flat_map(|(role, list)| list.iter().map(move |addr| (role, *addr))).collect()
+    }
+
     /// Ends all connections.
     pub fn close(&self) {
         self.endpoint.close(CloseCode::Done);
