@@ -9,6 +9,7 @@ use rdcq_runtime::CredentialsError;
 use rdcq_wire::ErrorCode;
 use rdcq_wire::tag::TagError;
 
+use crate::admin::AdminError;
 use crate::herd::HerdError;
 use crate::node::NodeError;
 use crate::private_key::ExposedKey;
@@ -131,7 +132,7 @@ macro_rules! others {
     };
 }
 
-others!(AuthorityError, ConfigError, CredentialsError, ExposedKey, HerdError, NodeError);
+others!(AdminError, AuthorityError, ConfigError, CredentialsError, ExposedKey, HerdError, NodeError);
 
 #[cfg(test)]
 mod tests {

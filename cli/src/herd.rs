@@ -10,7 +10,7 @@ use std::time::Duration;
 use rdcq_certs::{Authority, AuthorityError, Credentials, CredentialsError, system_time};
 use rdcq_client::{OperationError, Session};
 use rdcq_config::HerdAddresses;
-use rdcq_runtime::{Host, Member, Running, StartError};
+use rdcq_runtime::{Host, Insight, Member, Running, StartError};
 use rdcq_wire::{Identity, NodeId, Role};
 
 use crate::role::{self, BoundRole};
@@ -99,6 +99,11 @@ impl Herd {
     /// Where the agents are, the first one's address first.
     pub fn agents(&self) -> &[SocketAddr] {
         &self.agents
+    }
+
+    /// What the nodes tell of themselves.
+    pub fn insights(&self) -> Vec<Insight> {
+        self.members.iter().map(|(_, running)| running.insight().clone()).collect()
     }
 
     /// Opens a session for a caller with these credentials, whose agent is the `agent`th, from 1.

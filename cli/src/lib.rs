@@ -7,6 +7,7 @@
 //!
 //! Pushes and pulls themselves live in `rdcq-client`, roles in their own crates: this crate holds words and manners.
 
+mod admin;
 mod agents_file;
 mod caller;
 mod certificate_files;
@@ -25,6 +26,7 @@ mod settings;
 mod signals;
 mod up_folder;
 
+pub use admin::AdminError;
 pub use cli::{Cli, run};
 pub use console::refuse;
 pub use herd::{Herd, HerdError, HerdPlan, Place, Seat, issue};

@@ -8,6 +8,7 @@ use rdcq_config::{Config, ConfigError};
 use rdcq_runtime::{CredentialsError, Host, Member, Running, StartError, load_credentials};
 use rdcq_wire::{Identity, Role};
 
+use crate::admin::{Admin, AdminError, BoundAdmin};
 use crate::private_key::{self, ExposedKey};
 use crate::role::{self, BoundRole, Section};
 
@@ -15,6 +16,7 @@ use crate::role::{self, BoundRole, Section};
 pub struct Node {
     identity: Identity,
     roles: Vec<Running>,
+    admin: Option<Admin>,
     grace: Duration,
 }
 
@@ -40,6 +42,10 @@ impl Node {
         if bound.is_empty() {
             return Err(NodeError::NothingToRun);
         }
+        let admin = match &config.admin {
+            Some(admin) => Some(BoundAdmin::bind(admin.listen).await?),
+            None => None,
+        };
         let mut roles = Vec::new();
         for (role, app) in bound {
             match app.spawn(config.herd.clone()).await {
@@ -50,7 +56,9 @@ impl Node {
                 }
             }
         }
-        Ok(Self { identity, roles, grace: config.limits.drain })
+        let insights = roles.iter().map(|running| running.insight().clone()).collect();
+        let admin = admin.map(|bound| bound.serve(identity.herd.clone(), insights));
+        Ok(Self { identity, roles, admin, grace: config.limits.drain })
     }
 
     /// Who the node is.
@@ -63,9 +71,16 @@ impl Node {
         self.roles.iter().map(|running| (running.role(), running.addr()))
     }
 
+    /// Where the admin listener answers, if the settings name one.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::addr)
+    }
+
     /// Says good-bye, lets running requests end within the settings' `limits.drain`, then stops.
     pub async fn drain(self) {
+        self.admin.iter().for_each(Admin::drain);
         role::drain(self.roles, self.grace).await;
+        self.admin.into_iter().for_each(Admin::stop);
     }
 }
 
@@ -84,6 +99,9 @@ pub enum NodeError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// The admin listener does not start.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// A role does not start.
     #[error("the {role} does not start: {source}")]
     Start {

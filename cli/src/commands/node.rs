@@ -50,6 +50,8 @@ impl Node {
 struct Ready {
     node: String,
     ready: Vec<Serving>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -62,13 +64,15 @@ impl Ready {
     fn of(node: &node::Node) -> Self {
         let serving =
             node.addresses().map(|(role, addr)| Serving { role: role.name(), addr: addr.to_string() });
-        Self { node: node.identity().node.to_string(), ready: serving.collect() }
+        let admin = node.admin().map(|addr| addr.to_string());
+        Self { node: node.identity().node.to_string(), ready: serving.collect(), admin }
     }
 }
 
 impl fmt::Display for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ready")?;
-        self.ready.iter().try_for_each(|Serving { role, addr }| write!(f, " {role}={addr}"))
+        self.ready.iter().try_for_each(|Serving { role, addr }| write!(f, " {role}={addr}"))?;
+        self.admin.iter().try_for_each(|addr| write!(f, " admin={addr}"))
     }
 }

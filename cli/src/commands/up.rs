@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,6 +10,7 @@ use etcetera::choose_base_strategy;
 use rdcq_runtime::Host;
 use serde::Serialize;
 
+use crate::admin::{Admin, BoundAdmin};
 use crate::console::{Console, Output};
 use crate::failure::Failure;
 use crate::herd::{Herd, HerdPlan};
@@ -28,6 +30,9 @@ pub(crate) struct Up {
     /// The folder that keeps the herd, rather than $XDG_DATA_HOME/rdcq/up.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Answer /livez, /readyz, /metrics and /version over HTTP at this address, for example 127.0.0.1:7400.
+    #[arg(long, value_name = "IP:PORT")]
+    admin: Option<SocketAddr>,
 }
 
 impl Up {
@@ -38,8 +43,13 @@ impl Up {
         let folder = UpFolder::open(&host, &root).await?;
         let plan = HerdPlan::with_agents(self.agents);
         let grace = plan.limits.drain;
+        let admin = match self.admin {
+            Some(listen) => Some(BoundAdmin::bind(listen).await?),
+            None => None,
+        };
         let herd = signals.or(start(&host, &folder, plan)).await?;
-        if let Err(failure) = announce(console, &host, &folder, &herd).await {
+        let admin = admin.map(|bound| bound.serve(folder.herd().clone(), herd.insights()));
+        if let Err(failure) = announce(console, &host, &folder, &herd, admin.as_ref()).await {
             folder.withdraw();
             herd.drain(std::time::Duration::ZERO).await;
             return Err(failure);
@@ -47,7 +57,9 @@ impl Up {
         signals.next().await;
         console.note("stopping; a second signal stops at once");
         folder.withdraw();
+        admin.iter().for_each(Admin::drain);
         signals.hurry(herd.drain(grace)).await;
+        admin.into_iter().for_each(Admin::stop);
         Ok(())
     }
 }
@@ -70,7 +82,13 @@ async fn start(host: &Host, folder: &UpFolder, plan: HerdPlan) -> Result<Herd, F
 }
 
 /// Lets commands find the herd, and tells people how.
-async fn announce(console: &Console, host: &Host, folder: &UpFolder, herd: &Herd) -> Result<(), Failure> {
+async fn announce(
+    console: &Console,
+    host: &Host,
+    folder: &UpFolder,
+    herd: &Herd,
+    admin: Option<&Admin>,
+) -> Result<(), Failure> {
     folder.publish(host, herd).await?;
     let settings = folder.client_settings();
     let found = Places::of_environment(None).and_then(|places| places.find()).ok();
@@ -79,7 +97,8 @@ async fn announce(console: &Console, host: &Host, folder: &UpFolder, herd: &Herd
         _ => format!(" --herd {}", settings.display()),
     };
     if console.output == Output::Json {
-        let up = Ready { settings: settings.display().to_string(), agents: herd.agents().len() };
+        let admin = admin.map(|admin| admin.addr().to_string());
+        let up = Ready { settings: settings.display().to_string(), agents: herd.agents().len(), admin };
         console.result(Some(folder.herd().as_str()), &up)?;
     }
     console.note(format_args!(
@@ -87,6 +106,9 @@ async fn announce(console: &Console, host: &Host, folder: &UpFolder, herd: &Herd
         folder.herd(),
         settings.display(),
     ));
+    if let Some(admin) = admin {
+        console.note(format_args!("  curl http://{}/metrics", admin.addr()));
+    }
     Ok(())
 }
 
@@ -94,6 +116,8 @@ async fn announce(console: &Console, host: &Host, folder: &UpFolder, herd: &Herd
 struct Ready {
     settings: String,
     agents: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin: Option<String>,
 }
 
 impl fmt::Display for Ready {

@@ -1,6 +1,7 @@
 //! The built binary, as its callers see it: exit codes, streams, files.
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+mod admin;
 mod certs;
 mod command_line;
 mod demo;

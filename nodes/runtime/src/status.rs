@@ -55,6 +55,11 @@ impl Insight {
         &self.0.identity
     }
 
+    /// The role.
+    pub fn role(&self) -> Role {
+        self.0.role
+    }
+
     /// The figures now, or a moment ago.
     pub fn read(&self) -> Reading {
         let Shared { env, role, since, source, last, .. } = &*self.0;
