@@ -10,6 +10,7 @@ use rdcq_runtime::Host;
 use serde::Serialize;
 
 use crate::console::{Console, Output};
+use crate::data_threads::data_threads;
 use crate::failure::Failure;
 use crate::herd::{Herd, HerdPlan};
 use crate::settings::Places;
@@ -33,7 +34,8 @@ pub(crate) struct Up {
 impl Up {
     pub(crate) async fn run(self, console: &Console) -> Result<(), Failure> {
         let mut signals = Signals::listen(Hangup::Ends)?;
-        let host = Host::system();
+        let threads = data_threads()?;
+        let host = threads.host();
         let root = self.data.map_or_else(default_root, Ok)?;
         let folder = UpFolder::open(&host, &root).await?;
         let plan = HerdPlan::with_agents(self.agents);

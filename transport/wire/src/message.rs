@@ -174,6 +174,13 @@ kinds! {
     Collected = 63, body: 0;
 }
 
+impl Kind {
+    /// Whether such a request carries pieces, or is answered by some: it belongs on a data connection.
+    pub const fn carries_pieces(self) -> bool {
+        matches!(self, Self::GetPieces | Self::PutPieces)
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
