@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::commands::{certs, config, demo, inspect, ls, node, pull, push, remove, status, up};
-use crate::console::{Console, Notes, Output, report};
+use crate::console::{Console, Notes, Output, refuse, report};
 use crate::failure::{Exit, Failure};
 use crate::logging::{self, Level};
 
@@ -88,6 +89,20 @@ impl Cli {
     const fn console(&self) -> Console {
         Console { output: self.output, notes: if self.quiet { Notes::Quiet } else { Notes::Shown } }
     }
+}
+
+/// How long file operations under way may hold up the end of the process. What was acknowledged is durable by then.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
+/// The program: carries out a command line on this thread, which answers all that is small. Data has threads of its own.
+pub fn main(cli: Cli) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(format_args!("cannot start: {error}")),
+    };
+    let exit = runtime.block_on(run(cli));
+    runtime.shutdown_timeout(LAST_WORK);
+    exit
 }
 
 /// Carries out a command line, says on stderr what went wrong, and gives the process its exit code.

@@ -98,7 +98,7 @@ pub(crate) fn report(failure: &Failure) -> ExitCode {
 }
 
 /// Says why nothing was even begun, and gives the exit code for it.
-pub fn refuse(what: fmt::Arguments<'_>) -> ExitCode {
+pub(crate) fn refuse(what: fmt::Arguments<'_>) -> ExitCode {
     report(&Failure::new(Exit::Other, what.to_string()))
 }
 

@@ -168,7 +168,8 @@ pub fn issue(authority: &Authority, identity: &Identity, now_unix_ms: u64) -> Re
 
 fn bind(plan: &HerdPlan, seat: Seat, place: Place) -> Result<BoundRole, HerdError> {
     let Place { host, listen, data_dir, credentials } = place;
-    let member = Member { credentials, data_dir, limits: plan.limits.clone() };
+    let (limits, transport) = (plan.limits.clone(), plan.transport.clone());
+    let member = Member { credentials, data_dir, limits, transport };
     let section = plan.section(seat.role, listen).ok_or(HerdError::NoSuchSeat(seat))?;
     BoundRole::bind(&host, member, section).map_err(|source| HerdError::Start { seat, source })
 }

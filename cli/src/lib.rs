@@ -2,7 +2,7 @@
 //!
 //! - [`Node`] runs the roles that a settings file names; [`Herd`] runs a whole herd in one process, each node with a
 //!   certificate and an endpoint of its own, on whatever [`Place`] its caller gives each [`Seat`].
-//! - [`Cli`] is the command line, [`run`] carries it out. A file under `commands/` is a command; what they share is how
+//! - [`Cli`] is the command line, [`main`] is the whole program, [`run`] carries a command out. [`DataThreads`] are its threads. A file under `commands/` is a command; what they share is how
 //!   the herd is found (`settings`), who asks (`caller`), what is shown (`console`) and how it ends (`failure`).
 //!
 //! Pushes and pulls themselves live in `rdcq-client`, roles in their own crates: this crate holds words and manners.
@@ -14,6 +14,7 @@ mod certificate_files;
 mod cli;
 mod commands;
 mod console;
+mod data_threads;
 mod duration;
 mod failure;
 mod herd;
@@ -27,8 +28,8 @@ mod signals;
 mod up_folder;
 
 pub use admin::AdminError;
-pub use cli::{Cli, run};
-pub use console::refuse;
+pub use cli::{Cli, main, run};
+pub use data_threads::DataThreads;
 pub use herd::{Herd, HerdError, HerdPlan, Place, Seat, issue};
 pub use node::{Node, NodeError};
 pub use private_key::ExposedKey;

@@ -34,8 +34,12 @@ impl Node {
         for section in Section::all_of(&config) {
             let role = section.role();
             let data_dir = config.data_dir.join(role.name());
-            let member =
-                Member { credentials: Arc::clone(&credentials), data_dir, limits: config.limits.clone() };
+            let member = Member {
+                credentials: Arc::clone(&credentials),
+                data_dir,
+                limits: config.limits.clone(),
+                transport: config.transport.clone(),
+            };
             let failed = |source| NodeError::Start { role, source };
             bound.push((role, BoundRole::bind(host, member, section).map_err(failed)?));
         }

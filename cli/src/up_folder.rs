@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use etcetera::BaseStrategy;
 use rdcq_certs::{Authority, Credentials, KeyKind};
-use rdcq_config::{ClientConfig, Config, Limits};
+use rdcq_config::{ClientConfig, Config, Limits, Transport};
 use rdcq_env::disk::write_durable;
 use rdcq_env::{Mode, SystemDisk};
 use rdcq_runtime::{Host, load_credentials};
@@ -170,6 +170,7 @@ impl UpFolder {
             client: herd.agents().first().map(|agent| ClientConfig { agent: *agent }),
             admin: None,
             limits: Limits::default(),
+            transport: Transport::default(),
         }
     }
 

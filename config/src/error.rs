@@ -68,6 +68,20 @@ pub enum Invalid {
         /// Where the second listens.
         address: SocketAddr,
     },
+    /// More data ports than a node can name to its peers.
+    #[error("{section}.data_ports lists {count} ports; at most 64 can be told to peers")]
+    DataPorts {
+        /// The role's section.
+        section: &'static str,
+        /// How many there are.
+        count: usize,
+    },
+    /// A datagram size that cannot work.
+    #[error(
+        "transport.max_datagram is {0}; it must be from 1200, which every path carries, to 6550, ten of which a kernel \
+         sends at once"
+    )]
+    Datagram(u16),
     /// A number or a duration that must not be zero.
     #[error("{key} is zero; leave it out for the default, {default}")]
     Zero {

@@ -1,7 +1,7 @@
 //! The settings file: typed sections, validation, shipped TOML.
 //!
-//! [`Config`] is the whole file. A section that is present is a role that runs; `[identity]`, `[herd]` and `[limits]`
-//! are for all of them. [`Config::parse`] finds what is not TOML or not a setting, and names the line;
+//! [`Config`] is the whole file. A section that is present is a role that runs; `[identity]`, `[herd]`, `[limits]` and
+//! `[transport]` are for all of them. [`Config::parse`] finds what is not TOML or not a setting, and names the line;
 //! [`Config::validate`] finds settings that do not make sense together, and says what to add. The files in `examples/`
 //! show every key with its meaning.
 //!
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use error::{ConfigError, Invalid};
 pub use sections::{
     AdminConfig, AgentConfig, BuildIndexConfig, ClientConfig, HerdAddresses, IdentityFiles, Limits,
-    OriginConfig, ProxyConfig, TrackerConfig,
+    OriginConfig, ProxyConfig, TrackerConfig, Transport,
 };
 
 /// Every number and path that stands in for a setting that is left out.
@@ -66,6 +66,9 @@ pub struct Config {
     /// How much the node takes on.
     #[serde(default)]
     pub limits: Limits,
+    /// How connections are set up.
+    #[serde(default)]
+    pub transport: Transport,
 }
 
 impl Config {

@@ -46,6 +46,9 @@ pub struct ProxyConfig {
     /// Where it accepts connections.
     #[serde(with = "address")]
     pub listen: SocketAddr,
+    /// Ports at the same address for connections that carry pieces; left out, any that are free.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_ports: Vec<u16>,
 }
 
 /// `[origin]`.
@@ -55,6 +58,9 @@ pub struct OriginConfig {
     /// Where it accepts connections.
     #[serde(with = "address")]
     pub listen: SocketAddr,
+    /// Ports at the same address for connections that carry pieces; left out, any that are free.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_ports: Vec<u16>,
     /// How long the content of a push is kept for it after the last word about it.
     #[serde(with = "duration", default = "defaults::push_lease")]
     pub push_lease: Duration,
@@ -91,6 +97,9 @@ pub struct AgentConfig {
     /// Where it accepts connections.
     #[serde(with = "address")]
     pub listen: SocketAddr,
+    /// Ports at the same address for connections that carry pieces; left out, any that are free.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_ports: Vec<u16>,
     /// How often it looks for content that has had its time.
     #[serde(with = "duration", default = "defaults::sweep")]
     pub sweep: Duration,
@@ -132,6 +141,8 @@ impl Default for AdminConfig {
 pub struct Limits {
     /// Connections accepted at a time; one more is refused.
     pub max_connections: u32,
+    /// Connections accepted at a time from nodes of one name: all commands of a host share theirs.
+    pub max_connections_per_node: u32,
     /// How long requests may run on after the node was told to stop.
     #[serde(with = "duration")]
     pub drain: Duration,
@@ -139,7 +150,32 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: defaults::MAX_CONNECTIONS, drain: defaults::DRAIN }
+        Self {
+            max_connections: defaults::MAX_CONNECTIONS,
+            max_connections_per_node: defaults::MAX_CONNECTIONS_PER_NODE,
+            drain: defaults::DRAIN,
+        }
+    }
+}
+
+/// `[transport]`: how connections are set up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Transport {
+    /// Largest datagram payload that is tried where pieces go, in bytes. What the path carries is found out.
+    pub max_datagram: u16,
+}
+
+impl Transport {
+    /// What every path carries (RFC 9000, section 14).
+    pub const MIN_DATAGRAM: u16 = 1200;
+    /// A tenth of what a kernel sends at once: a longer batch is refused, and all of it counts as lost.
+    pub const MAX_DATAGRAM: u16 = 6550;
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        Self { max_datagram: defaults::MAX_DATAGRAM }
     }
 }
 
@@ -168,6 +204,12 @@ pub(crate) mod defaults {
 
     /// Enough for every agent of a large herd; bounds what connections can take in memory.
     pub const MAX_CONNECTIONS: u32 = 4096;
+
+    /// More commands than a host runs at once; keeps one broken host from taking the places of all others.
+    pub const MAX_CONNECTIONS_PER_NODE: u32 = 64;
+
+    /// Suits jumbo frames of 9,000 bytes, and costs a path of 1,500 a few probes.
+    pub const MAX_DATAGRAM: u16 = 6500;
 
     /// Lets pieces in flight end, and stays below what service managers wait before they kill.
     pub const DRAIN: Duration = Duration::from_secs(10);

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::{Config, ConfigError, Invalid, defaults};
+use rdcq_wire::message::Hello;
+
+use crate::{Config, ConfigError, Invalid, Limits, Transport, defaults};
 
 impl Config {
     /// Checks that something runs, that it knows the servers that it needs, and that no setting contradicts another.
@@ -59,7 +61,18 @@ impl Config {
         self.client.as_ref().map_or(Ok(()), |client| check_reachable("client.agent", client.agent))
     }
 
+    /// No port is taken twice on one address. A role with many data ports lists them; the check is for pairs.
     fn check_ports(&self) -> Result<(), Invalid> {
+        let data = [
+            ("proxy", self.proxy.as_ref().map(|section| &section.data_ports)),
+            ("origin", self.origin.as_ref().map(|section| &section.data_ports)),
+            ("agent", self.agent.as_ref().map(|section| &section.data_ports)),
+        ];
+        for (section, ports) in data.into_iter().filter_map(|(section, ports)| Some((section, ports?))) {
+            if ports.len() > Hello::MAX_DATA_PORTS {
+                return Err(Invalid::DataPorts { section, count: ports.len() });
+            }
+        }
         let listens = [
             ("proxy", self.proxy.as_ref().map(|section| section.listen)),
             ("origin", self.origin.as_ref().map(|section| section.listen)),
@@ -93,9 +106,19 @@ impl Config {
                 return Err(Invalid::Zero { key, default: format!("{default:?}") });
             }
         }
-        if self.limits.max_connections == 0 {
-            let default = defaults::MAX_CONNECTIONS.to_string();
-            return Err(Invalid::Zero { key: "limits.max_connections", default });
+        let Limits { max_connections, max_connections_per_node, .. } = self.limits;
+        let counts = [
+            ("limits.max_connections", max_connections, defaults::MAX_CONNECTIONS),
+            ("limits.max_connections_per_node", max_connections_per_node, defaults::MAX_CONNECTIONS_PER_NODE),
+        ];
+        for (key, value, default) in counts {
+            if value == 0 {
+                return Err(Invalid::Zero { key, default: default.to_string() });
+            }
+        }
+        let datagram = self.transport.max_datagram;
+        if !(Transport::MIN_DATAGRAM..=Transport::MAX_DATAGRAM).contains(&datagram) {
+            return Err(Invalid::Datagram(datagram));
         }
         Ok(())
     }

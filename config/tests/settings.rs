@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rdcq_config::{
     AdminConfig, AgentConfig, BuildIndexConfig, ClientConfig, Config, ConfigError, HerdAddresses,
-    IdentityFiles, Invalid, Limits, OriginConfig, ProxyConfig, TrackerConfig, defaults,
+    IdentityFiles, Invalid, Limits, OriginConfig, ProxyConfig, TrackerConfig, Transport, defaults,
 };
 use rdcq_wire::Role;
 
@@ -50,18 +50,20 @@ fn full() -> Config {
             build_indexes: vec![local(3)],
             trackers: vec![local(4)],
         },
-        proxy: Some(ProxyConfig { listen: local(1) }),
+        proxy: Some(ProxyConfig { listen: local(1), data_ports: vec![7] }),
         origin: Some(OriginConfig {
             listen: local(2),
+            data_ports: vec![6],
             push_lease: Duration::from_millis(1500),
             sweep: Duration::from_secs(7200),
         }),
         build_index: Some(BuildIndexConfig { listen: local(3) }),
         tracker: Some(TrackerConfig { listen: local(4), peer_ttl: Duration::from_secs(90) }),
-        agent: Some(AgentConfig { listen: local(5), sweep: Duration::from_secs(1) }),
+        agent: Some(AgentConfig { listen: local(5), data_ports: vec![8, 9], sweep: Duration::from_secs(1) }),
         client: Some(ClientConfig { agent: local(5) }),
         admin: Some(AdminConfig { listen: local(6) }),
-        limits: Limits { max_connections: 7, drain: Duration::ZERO },
+        limits: Limits { max_connections: 7, max_connections_per_node: 3, drain: Duration::ZERO },
+        transport: Transport { max_datagram: 1452 },
     }
 }
 
@@ -94,7 +96,7 @@ fn what_is_left_out_takes_its_default() {
     assert_eq!(config.tracker.unwrap().peer_ttl, defaults::PEER_TTL);
     assert_eq!(config.agent.unwrap().sweep, defaults::SWEEP);
     assert_eq!(config.client.unwrap().agent, defaults::AGENT);
-    assert_eq!(config.limits, Limits { max_connections: defaults::MAX_CONNECTIONS, drain: defaults::DRAIN });
+    assert_eq!((config.limits, config.transport), (Limits::default(), Transport::default()));
     assert!(config.proxy.is_none() && config.build_index.is_none());
 }
 
@@ -136,11 +138,11 @@ fn relative_paths_start_at_the_folder_of_the_file() {
 fn an_unknown_key_is_named_with_its_line_and_its_section() {
     assert_eq!(
         refusal("[agent]\nlisten = '127.0.0.1:7405'\n\nfrobnicate = 1\n"),
-        "rdcq.toml:8: unknown key `frobnicate` in [agent]; known keys are `listen`, `sweep`"
+        "rdcq.toml:8: unknown key `frobnicate` in [agent]; known keys are `listen`, `data_ports`, `sweep`"
     );
     assert_eq!(
         refusal("[proxy]\nlisten = '127.0.0.1:7401'\nsweep = '1s'\n"),
-        "rdcq.toml:7: unknown key `sweep` in [proxy]; known keys are `listen`"
+        "rdcq.toml:7: unknown key `sweep` in [proxy]; known keys are `listen`, `data_ports`"
     );
     assert_eq!(
         refusal("[herd]\ntracker = []\n"),

@@ -19,7 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use quinn::TokioRuntime;
-use rdcq_transport::{Binding, Network};
+use rdcq_transport::{Binding, Network, Plane};
 use tokio::time::Instant;
 
 pub use conditions::{Conditions, Odds};
@@ -81,7 +81,11 @@ impl SimNet {
     fn bind_at(&self, addr: SocketAddr) -> io::Result<Binding> {
         let bound = self.lock().bind(addr, Instant::now())?;
         let runtime = SimRuntime { net: self.clone(), ip: bound.addr.ip(), inner: TokioRuntime };
-        Ok(Binding { socket: Arc::new(SimSocket::new(self.clone(), bound)), runtime: Arc::new(runtime) })
+        Ok(Binding {
+            socket: Arc::new(SimSocket::new(self.clone(), bound)),
+            runtime: Arc::new(runtime),
+            tasks: None,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -92,7 +96,7 @@ impl SimNet {
 impl Network for SimNet {
     /// An unspecified address asks for a machine of one's own, 10.0.0.1 and on; port 0 for the lowest one free from
     /// 49,152 on.
-    fn bind(&self, addr: SocketAddr) -> io::Result<Binding> {
+    fn bind(&self, addr: SocketAddr, _: Plane) -> io::Result<Binding> {
         self.bind_at(addr)
     }
 }
@@ -112,7 +116,7 @@ pub struct SimHost {
 
 impl Network for SimHost {
     /// The machine's own address and an unspecified one both mean the machine; any other is refused.
-    fn bind(&self, addr: SocketAddr) -> io::Result<Binding> {
+    fn bind(&self, addr: SocketAddr, _: Plane) -> io::Result<Binding> {
         if addr.ip() != self.ip && !addr.ip().is_unspecified() {
             let why = format!("{} is not an address of {}", addr.ip(), self.ip);
             return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, why));

@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use rdcq_certs::{Authority, Credentials, KeyKind};
 use rdcq_netem_tests::{Conditions, Odds, SimNet, Trace};
-use rdcq_transport::{Binding, Network};
+use rdcq_transport::{Binding, Network, Plane};
 use rdcq_wire::{Digest, HerdId, Identity};
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
@@ -124,16 +124,19 @@ fn ports_are_handed_out_in_order_and_free_again_when_dropped() {
     simulate(async {
         let net = SimNet::new(1, Conditions::LAN);
         let host = net.host("10.0.0.9".parse().unwrap());
-        let first = host.bind(any_port()).unwrap();
-        let second = host.bind(any_port()).unwrap();
+        let first = host.bind(any_port(), Plane::Control).unwrap();
+        let second = host.bind(any_port(), Plane::Control).unwrap();
         assert_eq!(local(&first), "10.0.0.9:49152".parse().unwrap());
         assert_eq!(local(&second), "10.0.0.9:49153".parse().unwrap());
-        assert!(host.bind(local(&first)).is_err(), "an address was given twice");
-        assert!(host.bind("10.0.0.8:1".parse().unwrap()).is_err(), "another machine's address was given");
+        assert!(host.bind(local(&first), Plane::Control).is_err(), "an address was given twice");
+        assert!(
+            host.bind("10.0.0.8:1".parse().unwrap(), Plane::Control).is_err(),
+            "another machine's address was given"
+        );
         let addr = local(&first);
         drop(first);
-        assert_eq!(local(&host.bind(addr).unwrap()), addr);
-        assert_eq!(local(&net.bind(any_port()).unwrap()), "10.0.0.1:49152".parse().unwrap());
+        assert_eq!(local(&host.bind(addr, Plane::Control).unwrap()), addr);
+        assert_eq!(local(&net.bind(any_port(), Plane::Control).unwrap()), "10.0.0.1:49152".parse().unwrap());
     });
 }
 
@@ -235,18 +238,22 @@ impl Herd {
     fn server(&self, net: &SimNet, addr: SocketAddr) -> Endpoint {
         let tls = QuicServerConfig::try_from(self.server.server_config()).unwrap();
         let config = ServerConfig::with_crypto(Arc::new(tls));
-        endpoint(self.seed, Some(config), net.bind(addr).unwrap())
+        endpoint(self.seed, Some(config), net.bind(addr, Plane::Control).unwrap())
     }
 
     fn client(&self, net: &SimNet) -> Endpoint {
         let tls = QuicClientConfig::try_from(self.client.client_config()).unwrap();
-        let mut endpoint = endpoint(self.seed + 1000, None, net.bind("10.0.0.2:0".parse().unwrap()).unwrap());
+        let mut endpoint = endpoint(
+            self.seed + 1000,
+            None,
+            net.bind("10.0.0.2:0".parse().unwrap(), Plane::Control).unwrap(),
+        );
         endpoint.set_default_client_config(ClientConfig::new(Arc::new(tls)));
         endpoint
     }
 }
 
-fn endpoint(seed: u64, server: Option<ServerConfig>, Binding { socket, runtime }: Binding) -> Endpoint {
+fn endpoint(seed: u64, server: Option<ServerConfig>, Binding { socket, runtime, .. }: Binding) -> Endpoint {
     let mut rng_seed = [0; 32];
     rng_seed[..8].copy_from_slice(&seed.to_be_bytes());
     let mut config = EndpointConfig::default();
@@ -291,7 +298,10 @@ struct Raw {
 
 impl Raw {
     fn bind(net: &SimNet) -> Self {
-        Self { from: net.bind(any_port()).unwrap(), to: net.bind(any_port()).unwrap() }
+        Self {
+            from: net.bind(any_port(), Plane::Control).unwrap(),
+            to: net.bind(any_port(), Plane::Control).unwrap(),
+        }
     }
 
     fn to(&self) -> SocketAddr {

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::push::Source;
 use crate::console::Console;
+use crate::data_threads::data_threads;
 use crate::failure::{Exit, Failure};
 use crate::herd::{self, Herd, HerdPlan};
 use crate::progress::Progress;
@@ -52,7 +53,8 @@ impl Demo {
         let source = Source::find(&path)?;
         let folder = TempDir::with_prefix("rdcq-demo-")
             .map_err(|error| Failure::of_file("create a folder in", &std::env::temp_dir(), &error))?;
-        let host = Host::system();
+        let threads = data_threads()?;
+        let host = threads.host();
         let authority = Authority::generate(new_herd_id(&host), KeyKind::P256, host.env.unix_ms())?;
         let plan = HerdPlan::with_agents(AGENTS);
         let herd = Herd::start_here(&host, &folder.path().join("nodes"), &authority, plan).await?;

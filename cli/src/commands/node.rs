@@ -4,10 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::Args;
-use rdcq_runtime::Host;
 use serde::Serialize;
 
 use crate::console::Console;
+use crate::data_threads::data_threads;
 use crate::failure::Failure;
 use crate::node;
 use crate::settings;
@@ -26,7 +26,8 @@ impl Node {
         let mut signals = Signals::listen(Hangup::Stays)?;
         let mut hangups = signals::hangups()?;
         let config = settings::read(&self.config)?;
-        let host = Host::system();
+        let threads = data_threads()?;
+        let host = threads.host();
         let node = signals.or(async { Ok(node::Node::start(&host, config).await?) }).await?;
         let herd = node.identity().herd.to_string();
         console.result(Some(&herd), &Ready::of(&node))?;

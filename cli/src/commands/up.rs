@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::admin::{Admin, BoundAdmin};
 use crate::console::{Console, Output};
+use crate::data_threads::data_threads;
 use crate::failure::Failure;
 use crate::herd::{Herd, HerdPlan};
 use crate::settings::Places;
@@ -38,7 +39,8 @@ pub(crate) struct Up {
 impl Up {
     pub(crate) async fn run(self, console: &Console) -> Result<(), Failure> {
         let mut signals = Signals::listen(Hangup::Ends)?;
-        let host = Host::system();
+        let threads = data_threads()?;
+        let host = threads.host();
         let root = self.data.map_or_else(default_root, Ok)?;
         let folder = UpFolder::open(&host, &root).await?;
         let plan = HerdPlan::with_agents(self.agents);

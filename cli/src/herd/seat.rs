@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rdcq_config::{
-    AgentConfig, BuildIndexConfig, Limits, OriginConfig, ProxyConfig, TrackerConfig, defaults,
+    AgentConfig, BuildIndexConfig, Limits, OriginConfig, ProxyConfig, TrackerConfig, Transport, defaults,
 };
 use rdcq_wire::{NodeId, Role};
 
@@ -51,6 +51,8 @@ pub struct HerdPlan {
     pub peer_ttl: Duration,
     /// How much each node takes on.
     pub limits: Limits,
+    /// How connections are set up.
+    pub transport: Transport,
 }
 
 impl HerdPlan {
@@ -62,6 +64,7 @@ impl HerdPlan {
             sweep: defaults::SWEEP,
             peer_ttl: defaults::PEER_TTL,
             limits: Limits::default(),
+            transport: Transport::default(),
         }
     }
 
@@ -76,11 +79,13 @@ impl HerdPlan {
     pub(crate) fn section(&self, role: Role, listen: SocketAddr) -> Option<Section> {
         let Self { push_lease, sweep, peer_ttl, .. } = *self;
         Some(match role {
-            Role::Proxy => Section::Proxy(ProxyConfig { listen }),
-            Role::Origin => Section::Origin(OriginConfig { listen, push_lease, sweep }),
+            Role::Proxy => Section::Proxy(ProxyConfig { listen, data_ports: Vec::new() }),
+            Role::Origin => {
+                Section::Origin(OriginConfig { listen, data_ports: Vec::new(), push_lease, sweep })
+            }
             Role::BuildIndex => Section::BuildIndex(BuildIndexConfig { listen }),
             Role::Tracker => Section::Tracker(TrackerConfig { listen, peer_ttl }),
-            Role::Agent => Section::Agent(AgentConfig { listen, sweep }),
+            Role::Agent => Section::Agent(AgentConfig { listen, data_ports: Vec::new(), sweep }),
             Role::Controller | Role::Client | Role::Operator => return None,
         })
     }

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rdcq_config::{AgentConfig, HerdAddresses};
-use rdcq_runtime::{Bound, Collector, Host, Leases, Member, Running, StartError, repeat};
+use rdcq_runtime::{Bound, Collector, Host, Leases, Member, Running, StartError, data_ports, repeat};
 use rdcq_store::ContentStore;
 use rdcq_wire::Role;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ pub struct App {
 impl App {
     /// Takes the address.
     pub fn bind(host: &Host, member: Member, config: AgentConfig) -> Result<Self, StartError> {
-        let bound = Bound::bind(host, member, Role::Agent, config.listen)?;
+        let bound = Bound::bind(host, member, Role::Agent, config.listen, data_ports(&config.data_ports))?;
         Ok(Self { bound, config })
     }
 

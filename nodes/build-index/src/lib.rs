@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use rdcq_config::{BuildIndexConfig, HerdAddresses};
 use rdcq_runtime::{Bound, Host, Member, Running, StartError};
+use rdcq_transport::DataPorts;
 use rdcq_wire::Role;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +27,7 @@ pub struct App {
 impl App {
     /// Takes the address.
     pub fn bind(host: &Host, member: Member, config: BuildIndexConfig) -> Result<Self, StartError> {
-        Ok(Self { bound: Bound::bind(host, member, Role::BuildIndex, config.listen)? })
+        Ok(Self { bound: Bound::bind(host, member, Role::BuildIndex, config.listen, DataPorts::None)? })
     }
 
     /// The address taken.

@@ -53,7 +53,7 @@ fn told(outcome: Result<Option<Told>, CallError>, role: Role) -> Result<Told, Op
 /// The role that a node of this herd serves, or may serve, as it did not serve the one that was wanted.
 fn served_instead(session: &Session, error: &CallError) -> Option<Role> {
     match error {
-        CallError::Connect(ConnectError::WrongRole { serving, .. }) => Some(*serving),
+        CallError::Connect(ConnectError::WrongRole { serving, .. }) => *serving,
         CallError::Connect(ConnectError::WrongPeer { peer, .. }) if peer.herd == session.identity().herd => {
             peer.roles.iter().find(|role| access::serves(*role, rdcq_wire::Kind::Status))
         }

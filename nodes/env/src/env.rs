@@ -14,14 +14,19 @@ use crate::{Disk, SimDisk, SystemDisk};
 
 /// Clock, randomness, disk and executors. Cheap to clone; clones share everything.
 #[derive(Clone)]
-pub struct Env(Arc<Shared>);
+pub struct Env {
+    shared: Arc<Shared>,
+    /// Where tasks run.
+    tasks: Handle,
+}
 
 struct Shared {
     world: World,
     /// All other generators are drawn from this one, so that one seed decides a whole simulation.
     root: Mutex<StdRng>,
     disk: Arc<dyn Disk>,
-    runtime: Handle,
+    /// Whose threads blocking work runs on.
+    blocking: Handle,
 }
 
 enum World {
@@ -59,7 +64,14 @@ impl Env {
     }
 
     fn new(world: World, root: StdRng, disk: Arc<dyn Disk>) -> Self {
-        Self(Arc::new(Shared { world, root: Mutex::new(root), disk, runtime: Handle::current() }))
+        let tasks = Handle::current();
+        let shared = Shared { world, root: Mutex::new(root), disk, blocking: tasks.clone() };
+        Self { shared: Arc::new(shared), tasks }
+    }
+
+    /// The same environment, whose tasks run elsewhere. Blocking work stays where it was.
+    pub fn with_tasks_on(&self, tasks: Handle) -> Self {
+        Self { shared: Arc::clone(&self.shared), tasks }
     }
 
     /// The monotonic clock, for everything that measures or waits.
@@ -69,7 +81,7 @@ impl Env {
 
     /// The wall clock in milliseconds since 1970-01-01 UTC; only for records and certificates.
     pub fn unix_ms(&self) -> u64 {
-        let (epoch, since) = match self.0.world {
+        let (epoch, since) = match self.shared.world {
             World::System => (0, SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
             World::Simulated { since, .. } => (Self::SIMULATED_EPOCH_MS, since.elapsed()),
         };
@@ -87,12 +99,12 @@ impl Env {
     }
 
     fn root(&self) -> std::sync::MutexGuard<'_, StdRng> {
-        self.0.root.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.root.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The disk. Its calls block: make them inside [`Self::blocking`].
     pub fn disk(&self) -> &Arc<dyn Disk> {
-        &self.0.disk
+        &self.shared.disk
     }
 
     /// Runs a task of its own.
@@ -100,8 +112,8 @@ impl Env {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        let task = self.0.runtime.spawn(future);
-        if let World::Simulated { tasks, .. } = &self.0.world {
+        let task = self.tasks.spawn(future);
+        if let World::Simulated { tasks, .. } = &self.shared.world {
             tasks.lock().unwrap_or_else(PoisonError::into_inner).add(task.abort_handle());
         }
         task
@@ -114,7 +126,7 @@ impl Env {
     ///
     /// On a real machine, where processes are killed from outside.
     pub fn kill(&self) {
-        let World::Simulated { tasks, .. } = &self.0.world else {
+        let World::Simulated { tasks, .. } = &self.shared.world else {
             panic!("only a simulated node is killed from within");
         };
         let killed =
@@ -131,7 +143,7 @@ impl Env {
         if self.is_simulated() {
             return work();
         }
-        joined(self.0.runtime.spawn_blocking(work)).await
+        joined(self.shared.blocking.spawn_blocking(work)).await
     }
 
     /// Runs a future in a task of its own and waits for it: for work that must not stop half-way because whoever waits
@@ -145,7 +157,7 @@ impl Env {
 
     /// Whether time and disk are simulated.
     pub fn is_simulated(&self) -> bool {
-        matches!(self.0.world, World::Simulated { .. })
+        matches!(self.shared.world, World::Simulated { .. })
     }
 }
 
@@ -224,6 +236,16 @@ mod tests {
         });
         assert!(tokio::time::timeout(Duration::from_secs(1), work).await.is_err());
         ended.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn tasks_may_run_on_another_runtime() {
+        let other = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let elsewhere = Env::system().with_tasks_on(other.handle().clone());
+        let runtime = elsewhere.spawn(async { Handle::current().id() }).await.unwrap();
+        assert_eq!(runtime, other.handle().id());
+        assert_ne!(runtime, Handle::current().id());
+        other.shutdown_background();
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rdcq_config::{HerdAddresses, OriginConfig};
-use rdcq_runtime::{Bound, Collector, Host, Leases, Member, Running, StartError, repeat};
+use rdcq_runtime::{Bound, Collector, Host, Leases, Member, Running, StartError, data_ports, repeat};
 use rdcq_store::ContentStore;
 use rdcq_wire::Role;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,7 @@ pub struct App {
 impl App {
     /// Takes the address.
     pub fn bind(host: &Host, member: Member, config: OriginConfig) -> Result<Self, StartError> {
-        let bound = Bound::bind(host, member, Role::Origin, config.listen)?;
+        let bound = Bound::bind(host, member, Role::Origin, config.listen, data_ports(&config.data_ports))?;
         Ok(Self { bound, config })
     }
 

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rdcq_config::{HerdAddresses, ProxyConfig};
-use rdcq_runtime::{Bound, Host, Member, Running, StartError};
+use rdcq_runtime::{Bound, Host, Member, Running, StartError, data_ports};
 use rdcq_wire::Role;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,8 @@ pub struct App {
 impl App {
     /// Takes the address.
     pub fn bind(host: &Host, member: Member, config: ProxyConfig) -> Result<Self, StartError> {
-        Ok(Self { bound: Bound::bind(host, member, Role::Proxy, config.listen)? })
+        let ports = data_ports(&config.data_ports);
+        Ok(Self { bound: Bound::bind(host, member, Role::Proxy, config.listen, ports)? })
     }
 
     /// The address taken.

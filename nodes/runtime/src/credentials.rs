@@ -26,7 +26,8 @@ pub fn security(credentials: &Credentials) -> Security {
         identity: credentials.identity().clone(),
         server: credentials.server_config(),
         client: credentials.client_config(),
-        identify: |certs| rdcq_certs::identify(certs).map_err(|error| error.to_string()),
+        judge: Arc::new(|certs| rdcq_certs::identify(certs).map_err(|error| error.to_string())),
+        reset_secret: [0; 32],
     }
 }
 

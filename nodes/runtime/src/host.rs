@@ -27,7 +27,7 @@ impl Host {
     ///
     /// Outside a tokio runtime.
     pub fn system() -> Self {
-        Self { env: Env::system(), network: Arc::new(Udp), catalogues: Catalogues::Fjall }
+        Self { env: Env::system(), network: Arc::new(Udp::default()), catalogues: Catalogues::Fjall }
     }
 
     /// Opens the catalogue in a folder.

@@ -24,5 +24,5 @@ pub use download::{Arrival, Download, DownloadError, Fetched};
 pub use host::{Catalogues, Host};
 pub use leases::{Claim, Leases};
 pub use refuse::{failure_of_call, failure_of_store};
-pub use running::{Bound, Member, Running, StartError, repeat};
+pub use running::{Bound, Member, Running, StartError, data_ports, repeat};
 pub use status::{Insight, InsightSource, Reading};

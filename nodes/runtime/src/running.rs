@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdcq_certs::Credentials;
-use rdcq_config::Limits;
+use rdcq_config::{Limits, Transport};
 use rdcq_env::Env;
 use rdcq_store::{CatalogueError, StoreError};
 use rdcq_transport::stats::EndpointStats;
-use rdcq_transport::{Endpoint, OpenError, Pool, Service};
+use rdcq_transport::{DataPorts, Endpoint, OpenError, Pool, Service};
 use rdcq_wire::{Identity, Role};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,8 @@ pub struct Member {
     pub data_dir: PathBuf,
     /// How much it takes on.
     pub limits: Limits,
+    /// How its connections are set up.
+    pub transport: Transport,
 }
 
 /// A role whose address is taken and of which nothing runs yet.
@@ -42,16 +44,19 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Takes the address. The certificate must carry the role.
-    pub fn bind(host: &Host, member: Member, role: Role, listen: SocketAddr) -> Result<Self, StartError> {
+    /// Takes the addresses. The certificate must carry the role.
+    pub fn bind(
+        host: &Host,
+        member: Member,
+        role: Role,
+        listen: SocketAddr,
+        data_ports: DataPorts,
+    ) -> Result<Self, StartError> {
         let identity = member.credentials.identity();
         if !identity.roles.contains(role) {
             return Err(StartError::Role { role, identity: identity.clone() });
         }
-        let limits = rdcq_transport::Limits {
-            max_connections: member.limits.max_connections as usize,
-            ..rdcq_transport::Limits::default()
-        };
+        let limits = transport_limits(&member, data_ports);
         let security = security(&member.credentials);
         let endpoint = Endpoint::open(&host.env, host.network.as_ref(), listen, security, limits)
             .map_err(|source| StartError::Open { listen, source })?;
@@ -67,7 +72,7 @@ impl Bound {
     /// Begins to serve, and to answer how it is doing. `stop` ends the role's background work.
     pub fn serve<S: Service>(self, service: Arc<S>, stop: CancellationToken) -> Running {
         let source = source(&self.endpoint);
-        let insight = Insight::new(&self.host.env, self.endpoint.identity(), self.role, source);
+        let insight = Insight::new(&self.host.env, &self.endpoint.identity(), self.role, source);
         self.endpoint.serve(self.role, Arc::new(WithStatus::new(service, insight.clone())));
         tracing::info!(role = %self.role, addr = %self.addr(), "serving");
         Running { role: self.role, endpoint: self.endpoint, insight, stop }
@@ -78,6 +83,23 @@ impl Bound {
 fn source(endpoint: &Endpoint) -> InsightSource {
     let listen = Some(endpoint.local_addr());
     Arc::new(move || vec![EndpointStats { listen, ..EndpointStats::default() }])
+}
+
+/// What the settings say of a role's endpoint.
+fn transport_limits(member: &Member, data_ports: DataPorts) -> rdcq_transport::Limits {
+    let Member { limits, transport, .. } = member;
+    rdcq_transport::Limits {
+        max_connections: limits.max_connections as usize,
+        max_connections_per_node: limits.max_connections_per_node as usize,
+        max_datagram: transport.max_datagram,
+        data_ports,
+        ..rdcq_transport::Limits::default()
+    }
+}
+
+/// The ports that a role's section names; any that are free if it names none.
+pub fn data_ports(named: &[u16]) -> DataPorts {
+    if named.is_empty() { DataPorts::Any } else { DataPorts::These(named.to_vec()) }
 }
 
 /// A role that runs; dropping the handle does not stop it.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use rdcq_config::{HerdAddresses, TrackerConfig};
 use rdcq_runtime::{Bound, Host, Member, Running, StartError};
+use rdcq_transport::DataPorts;
 use rdcq_wire::Role;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +27,7 @@ pub struct App {
 impl App {
     /// Takes the address.
     pub fn bind(host: &Host, member: Member, config: TrackerConfig) -> Result<Self, StartError> {
-        let bound = Bound::bind(host, member, Role::Tracker, config.listen)?;
+        let bound = Bound::bind(host, member, Role::Tracker, config.listen, DataPorts::None)?;
         Ok(Self { bound, config })
     }
 

@@ -1,27 +1,32 @@
-//! One socket, from which a node dials and on which it serves.
+//! A node's sockets, from which it dials and on which it serves: one for control, some for data.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, join, join_all};
 use quinn::VarInt;
 use rdcq_env::Env;
-use rdcq_wire::message::{Drain, Hello, Reason};
-use rdcq_wire::{CloseCode, Context, Identity, Message, ResetCode, Role, frame};
+use rdcq_wire::message::Hello;
+use rdcq_wire::{CloseCode, Identity, List, ResetCode, Role};
 use rustls_pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accept;
+use crate::connection::Connection;
+use crate::greeting;
+use crate::limits::DataPorts;
+use crate::link::{Link, Side, pick};
+use crate::profile::{self, BUSY_CONTROL_WINDOW, Profile};
 use crate::server::Server;
-use crate::stream::{Head, Receiver, Sender, close};
-use crate::{
-    CallError, ConnectError, Connection, Limits, Lost, Network, OpenError, PROTOCOL_VERSION, Service, profile,
-};
+use crate::stream::{Receiver, Sender, close};
+use crate::{ConnectError, Limits, Network, OpenError, PROTOCOL_VERSION, Plane, Service};
 
 /// The name that a client's TLS needs and nobody reads: who a node is stands in its certificate's URI.
 const SERVER_NAME: &str = "rdcq";
@@ -33,6 +38,9 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a close may take to reach the peers.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Says whom a peer's certificates name, or why they are not to be believed.
+pub type Judge = Arc<dyn Fn(&[CertificateDer<'_>]) -> Result<Identity, String> + Send + Sync>;
+
 /// Who a node is and whom it believes, as data: certificates are no business of the transport.
 #[derive(Clone)]
 pub struct Security {
@@ -42,8 +50,11 @@ pub struct Security {
     pub server: Arc<rustls::ServerConfig>,
     /// How TLS opens connections; must ask for a certificate of the herd's CA.
     pub client: Arc<rustls::ClientConfig>,
-    /// Reads who a checked certificate names, or says why it names nobody.
-    pub identify: fn(&[CertificateDer<'_>]) -> Result<Identity, String>,
+    /// Judges a peer after the handshake, and anew whenever whom the node believes has changed.
+    pub judge: Judge,
+    /// Known to this node alone and the same each time it starts: lets a node that was killed and started again tell
+    /// its peers at once that their connections are gone.
+    pub reset_secret: [u8; 32],
 }
 
 impl Security {
@@ -51,7 +62,7 @@ impl Security {
     pub(crate) fn peer(&self, connection: &quinn::Connection) -> Result<Identity, String> {
         let shown = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'_>>>().ok());
         let certs = shown.ok_or_else(|| "the peer showed no certificate".to_owned())?;
-        (self.identify)(&certs)
+        (self.judge)(&certs)
     }
 }
 
@@ -61,33 +72,67 @@ impl fmt::Debug for Security {
     }
 }
 
-/// One socket, from which a node dials and on which it serves. Cheap to clone; clones share everything.
+/// A node's sockets: one for control, at the address that the herd knows, and some for data, which a peer learns of
+/// when it has said Hello. Cheap to clone; clones share everything.
 #[derive(Clone)]
-pub struct Endpoint(Arc<Shared>);
+pub struct Endpoint(pub(crate) Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) env: Env,
-    pub(crate) quic: quinn::Endpoint,
-    pub(crate) security: Security,
     pub(crate) limits: Limits,
-    /// Room for handshakes.
-    pub(crate) handshakes: Arc<Semaphore>,
-    /// Room for accepted connections.
-    pub(crate) connections: Arc<Semaphore>,
     /// Cancelled when the node goes away.
     pub(crate) draining: CancellationToken,
     /// The calls that are being served, and the farewells that are being said.
     pub(crate) calls: TaskTracker,
-    client: quinn::ClientConfig,
-    server: quinn::ServerConfig,
-    local: SocketAddr,
-    serving: AtomicBool,
-    accepted: Mutex<BTreeMap<u64, quinn::Connection>>,
-    next_accepted: AtomicU64,
+    /// The first is for control.
+    ports: Vec<Port>,
+    security: RwLock<Arc<Security>>,
+    serving: OnceLock<Serving>,
+    links: Mutex<BTreeMap<u64, Arc<Link>>>,
+    next_link: AtomicU64,
+    /// Who wants to know of peers that serve.
+    host: OnceLock<Weak<dyn Adopt>>,
+}
+
+/// One socket.
+pub(crate) struct Port {
+    pub(crate) plane: Plane,
+    /// Runs what belongs to the socket's connections, on the thread that drives it.
+    pub(crate) env: Env,
+    pub(crate) quic: quinn::Endpoint,
+    pub(crate) local: SocketAddr,
+    /// Room for handshakes.
+    pub(crate) handshakes: Arc<Semaphore>,
+    /// Room for accepted connections.
+    pub(crate) connections: Arc<Semaphore>,
+    client: RwLock<quinn::ClientConfig>,
+}
+
+/// What is served, and by whom.
+struct Serving {
+    role: Role,
+    /// Kept by those who accept: a service may well have a pool that dials from this endpoint.
+    service: Weak<dyn Dispatch>,
+}
+
+/// Serves requests one by one.
+pub(crate) trait Dispatch: Send + Sync {
+    fn handle(
+        self: Arc<Self>,
+        shared: Arc<Shared>,
+        link: Arc<Link>,
+        sender: Sender,
+        receiver: Receiver,
+    ) -> BoxFuture<'static, ()>;
+}
+
+/// Makes use of a connection that a serving peer has opened.
+pub(crate) trait Adopt: Send + Sync {
+    fn adopt(&self, link: &Arc<Link>, serving: Role);
 }
 
 impl Endpoint {
-    /// Takes an address. Port 0 asks for any free one.
+    /// Takes an address, and ports for data at the same IP address. Port 0 asks for any free one.
     ///
     /// # Panics
     ///
@@ -100,35 +145,34 @@ impl Endpoint {
         limits: Limits,
     ) -> Result<Self, OpenError> {
         limits.check()?;
-        let client = profile::client(env, &security, &limits)?;
-        let server = profile::server(env, &security, &limits)?;
-        let config = profile::endpoint(env, &limits)?;
-        let bound = network.bind(listen).map_err(|source| OpenError::Bind { addr: listen, source })?;
-        let unusable = |source| OpenError::Socket { addr: listen, source };
-        let local = bound.socket.local_addr().map_err(unusable)?;
-        let quic = quinn::Endpoint::new_with_abstract_socket(config, None, bound.socket, bound.runtime)
-            .map_err(unusable)?;
+        let data = match &limits.data_ports {
+            DataPorts::None => Vec::new(),
+            DataPorts::Any => vec![0; network.data_threads().clamp(1, Hello::MAX_DATA_PORTS)],
+            DataPorts::These(ports) => ports.clone(),
+        };
+        let open = |plane, listen| Port::open(env, network, plane, listen, &security, &limits);
+        let mut ports = vec![open(Plane::Control, listen)?];
+        let ip = ports[0].local.ip();
+        for (number, port) in (0..).zip(data) {
+            ports.push(open(Plane::Data(number), SocketAddr::new(ip, port))?);
+        }
         Ok(Self(Arc::new(Shared {
             env: env.clone(),
-            quic,
-            security,
-            handshakes: Arc::new(Semaphore::new(limits.max_handshakes)),
-            connections: Arc::new(Semaphore::new(limits.max_connections)),
             limits,
             draining: CancellationToken::new(),
             calls: TaskTracker::new(),
-            client,
-            server,
-            local,
-            serving: AtomicBool::new(false),
-            accepted: Mutex::default(),
-            next_accepted: AtomicU64::new(0),
+            ports,
+            security: RwLock::new(Arc::new(security)),
+            serving: OnceLock::new(),
+            links: Mutex::default(),
+            next_link: AtomicU64::new(0),
+            host: OnceLock::new(),
         })))
     }
 
-    /// The address that was bound.
+    /// The address that was bound for control.
     pub fn local_addr(&self) -> SocketAddr {
-        self.0.local
+        self.0.control().local
     }
 
     /// What this endpoint lets its peers use.
@@ -137,72 +181,87 @@ impl Endpoint {
     }
 
     /// Who this node is.
-    pub fn identity(&self) -> &Identity {
-        &self.0.security.identity
+    pub fn identity(&self) -> Identity {
+        self.0.security().identity.clone()
     }
 
     /// How many accepted connections there are.
     pub fn accepted(&self) -> usize {
-        self.0.accepted_list().len()
+        self.0.links().values().filter(|link| link.side == Side::Accepted).count()
     }
 
-    /// Opens a connection to a node of this herd that serves as `expect`, and waits until it is accepted.
+    /// Opens a control connection to a node of this herd that serves as `expect`, and waits until it is accepted.
     pub async fn connect(
         &self,
         addr: SocketAddr,
         expect: Role,
         deadline: Instant,
     ) -> Result<Connection, ConnectError> {
-        let connecting = self.dial(addr, expect);
+        self.connect_on(Plane::Control, addr, expect, deadline).await
+    }
+
+    pub(crate) async fn connect_on(
+        &self,
+        plane: Plane,
+        addr: SocketAddr,
+        expect: Role,
+        deadline: Instant,
+    ) -> Result<Connection, ConnectError> {
+        let connecting = self.0.dial(self.0.port(plane), addr, expect);
         timeout_at(deadline, connecting).await.unwrap_or(Err(ConnectError::TimedOut { addr }))
     }
 
-    async fn dial(&self, addr: SocketAddr, expect: Role) -> Result<Connection, ConnectError> {
-        let Shared { quic, client, security, limits, env, .. } = &*self.0;
-        let connecting = quic
-            .connect_with(client.clone(), addr, SERVER_NAME)
-            .map_err(|error| ConnectError::Invalid { addr, why: error.to_string().into() })?;
-        let connection = match timeout(limits.handshake_timeout, connecting).await {
-            Ok(handshake) => handshake.map_err(|error| ConnectError::from_quic(addr, &error))?,
-            Err(_) => return Err(ConnectError::TimedOut { addr }),
-        };
-        let greeted = greet(security, &connection, addr, expect);
-        match timeout(limits.hello_timeout, greeted).await {
-            Ok(Ok(peer)) => Ok(Connection::new(env, connection, peer)),
-            Ok(Err((code, error))) => {
-                close(&connection, code, &error.to_string());
-                Err(error)
-            }
-            Err(_) => {
-                close(&connection, CloseCode::NoHello, "no hello in time");
-                Err(ConnectError::TimedOut { addr })
-            }
-        }
-    }
-
-    /// Serves one role to whoever connects, until the endpoint closes.
+    /// Serves one role to whoever connects, and to whoever is connected to, until the endpoint closes.
     ///
     /// # Panics
     ///
     /// If called twice: an endpoint serves one role.
-    pub fn serve<S: Service>(&self, serving: Role, service: Arc<S>) {
-        let first = !self.0.serving.swap(true, Ordering::Relaxed);
-        assert!(first, "the endpoint at {} serves a role already", self.0.local);
-        self.0.quic.set_server_config(Some(self.0.server.clone()));
-        let server = Server { shared: Arc::clone(&self.0), serving, service };
-        self.0.env.spawn(Arc::new(server).run());
+    pub fn serve<S: Service>(&self, role: Role, service: Arc<S>) {
+        let service: Arc<dyn Dispatch> = Arc::new(Server { serving: role, service });
+        let first = self.0.serving.set(Serving { role, service: Arc::downgrade(&service) }).is_ok();
+        assert!(first, "the endpoint at {} serves a role already", self.local_addr());
+        let security = self.0.security();
+        for number in 0..self.0.ports.len() {
+            let port = &self.0.ports[number];
+            let configured = port.configure(&self.0.env, &security, &self.0.limits, true);
+            configured.expect("the same configurations were made when the endpoint was opened");
+            port.env.spawn(accept::run(Arc::clone(&self.0), number, Arc::clone(&service)));
+        }
     }
 
-    /// Goes away: refuses new connections and requests, tells every client, waits up to `grace` for the calls that run, and
+    /// Believes and shows other certificates from now on. Connections stay, but for those of peers that are no longer
+    /// to be believed. If it fails, nothing has changed.
+    pub fn replace_security(&self, security: Security) -> Result<(), OpenError> {
+        let (shared, serves) = (&self.0, self.0.serving.get().is_some());
+        // What cannot be made for one socket cannot be made for any.
+        shared
+            .ports
+            .iter()
+            .try_for_each(|port| port.configure(&shared.env, &security, &shared.limits, serves))?;
+        let security = Arc::new(security);
+        *shared.security.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&security);
+        let links: Vec<_> = shared.links().values().cloned().collect();
+        for link in links {
+            if let Err(why) = security.peer(&link.quic) {
+                let (peer, remote) = (&link.peer, link.remote);
+                tracing::warn!(target: "rdcq::audit", %peer, %remote, reason = why, "connection closed");
+                link.retire();
+                close(&link.quic, CloseCode::Denied, &why);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes away: refuses new connections and requests, tells every peer, waits up to `grace` for the calls that run, and
     /// closes.
     pub async fn drain(&self, grace: Duration) {
         let deadline = self.0.env.now() + grace;
         self.0.draining.cancel();
-        let accepted: Vec<_> = self.0.accepted_list().values().cloned().collect();
-        for connection in accepted {
+        let links: Vec<_> = self.0.links().values().cloned().collect();
+        for link in links {
             let farewell = async move {
                 // Who does not hear it in time sees the close.
-                let _ = timeout(FAREWELL_TIMEOUT.min(grace), say_farewell(connection, grace)).await;
+                let _ = timeout(FAREWELL_TIMEOUT.min(grace), greeting::say_farewell(&link, grace)).await;
             };
             self.0.env.spawn(self.0.calls.track_future(farewell));
         }
@@ -216,119 +275,255 @@ impl Endpoint {
         }
         self.close(CloseCode::ShuttingDown);
         // Peers that do not hear the close notice by their idle timeout.
-        let _ = timeout(CLOSE_TIMEOUT, self.0.quic.wait_idle()).await;
+        let idle = join_all(self.0.ports.iter().map(|port| port.quic.wait_idle()));
+        let _ = timeout(CLOSE_TIMEOUT, idle).await;
     }
 
     /// Closes every connection and takes no more.
     pub fn close(&self, code: CloseCode) {
-        self.0.quic.close(VarInt::from_u32(code.number()), code.to_string().as_bytes());
+        for port in &self.0.ports {
+            port.quic.close(VarInt::from_u32(code.number()), code.to_string().as_bytes());
+        }
+    }
+
+    /// Tells `host` of every peer that has opened a connection and serves at the other end of it.
+    pub(crate) fn offer_to(&self, host: Weak<dyn Adopt>) {
+        // The first pool of an endpoint is its only one.
+        let _ = self.0.host.set(host);
+    }
+
+    /// Which of its data sockets this node uses for a peer; none if it has none.
+    pub(crate) fn data_plane(&self, peer: &Identity) -> Option<Plane> {
+        let own = &self.0.security().identity.node;
+        let number = pick(own, &peer.node, self.0.ports.len() - 1)?;
+        Some(self.0.ports[number + 1].plane)
+    }
+
+    /// The port that this node speaks from.
+    pub(crate) fn port_of(&self, plane: Plane) -> u16 {
+        self.0.port(plane).local.port()
     }
 }
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
-            .field("local", &self.0.local)
-            .field("security", &self.0.security)
+            .field("local", &self.local_addr())
+            .field("security", &self.0.security())
             .finish_non_exhaustive()
     }
 }
 
-impl Shared {
-    fn accepted_list(&self) -> MutexGuard<'_, BTreeMap<u64, quinn::Connection>> {
-        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+impl Port {
+    fn open(
+        env: &Env,
+        network: &dyn Network,
+        plane: Plane,
+        listen: SocketAddr,
+        security: &Security,
+        limits: &Limits,
+    ) -> Result<Self, OpenError> {
+        let client = profile::client(env, plane, security, limits, false)?;
+        // Only to see now whether it can be made.
+        profile::server(env, plane, security, limits)?;
+        let config = profile::endpoint(env, plane, &security.reset_secret, limits)?;
+        let bound = network.bind(listen, plane).map_err(|source| OpenError::Bind { addr: listen, source })?;
+        let unusable = |source| OpenError::Socket { addr: listen, source };
+        let local = bound.socket.local_addr().map_err(unusable)?;
+        let quic = quinn::Endpoint::new_with_abstract_socket(config, None, bound.socket, bound.runtime)
+            .map_err(unusable)?;
+        Ok(Self {
+            plane,
+            env: bound.tasks.map_or_else(|| env.clone(), |tasks| env.with_tasks_on(tasks)),
+            quic,
+            local,
+            handshakes: Arc::new(Semaphore::new(limits.max_handshakes)),
+            connections: Arc::new(Semaphore::new(limits.max_connections)),
+            client: RwLock::new(client),
+        })
     }
 
-    /// Lists an accepted connection for as long as what is returned lives.
-    pub(crate) fn list(self: &Arc<Self>, connection: quinn::Connection) -> Listed {
-        let number = self.next_accepted.fetch_add(1, Ordering::Relaxed);
-        self.accepted_list().insert(number, connection);
+    /// Takes other certificates for connections that are opened from now on.
+    fn configure(
+        &self,
+        env: &Env,
+        security: &Security,
+        limits: &Limits,
+        serves: bool,
+    ) -> Result<(), OpenError> {
+        let client = profile::client(env, self.plane, security, limits, serves)?;
+        let server = profile::server(env, self.plane, security, limits)?;
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
+        if serves {
+            self.quic.set_server_config(Some(server));
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn control(&self) -> &Port {
+        &self.ports[0]
+    }
+
+    fn port(&self, plane: Plane) -> &Port {
+        match plane {
+            Plane::Control => self.control(),
+            Plane::Data(number) => self.ports.get(usize::from(number) + 1).unwrap_or_else(|| self.control()),
+        }
+    }
+
+    pub(crate) fn port_at(&self, number: usize) -> &Port {
+        &self.ports[number]
+    }
+
+    pub(crate) fn security(&self) -> Arc<Security> {
+        Arc::clone(&self.security.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn links(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Link>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this node says of itself.
+    fn hello(&self) -> Hello {
+        let own = self.security().identity.clone();
+        let data = self.ports[1..].iter().map(|port| port.local.port());
+        Hello {
+            herd: own.herd,
+            node: own.node,
+            roles: own.roles,
+            serving: self.serving.get().map(|serving| serving.role),
+            oldest: PROTOCOL_VERSION,
+            newest: PROTOCOL_VERSION,
+            data_ports: List::first_of(data),
+        }
+    }
+
+    async fn dial(
+        self: &Arc<Self>,
+        port: &Port,
+        addr: SocketAddr,
+        expect: Role,
+    ) -> Result<Connection, ConnectError> {
+        let client = port.client.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let connecting = port
+            .quic
+            .connect_with(client, addr, SERVER_NAME)
+            .map_err(|error| ConnectError::Invalid { addr, why: error.to_string().into() })?;
+        let quic = match timeout(self.limits.handshake_timeout, connecting).await {
+            Ok(handshake) => handshake.map_err(|error| ConnectError::from_quic(addr, &error))?,
+            Err(_) => return Err(ConnectError::TimedOut { addr }),
+        };
+        let security = self.security();
+        let peer = security.peer(&quic).map_err(|why| {
+            close(&quic, CloseCode::Denied, &why);
+            ConnectError::Nameless { addr, why: why.into() }
+        })?;
+        let link = Link::new(&port.env, quic, peer, port.plane, Side::Dialled);
+        let greeting = async {
+            // If it cannot be said, the connection is gone, which is noticed while listening.
+            let _ = greeting::introduce(&link, &self.hello()).await;
+            greeting::meet(&link, &security.identity, addr, expect).await
+        };
+        match timeout(self.limits.hello_timeout, greeting).await {
+            Ok(Ok(words)) => {
+                let attended = Arc::clone(self).attend(Arc::clone(&link), Some(words));
+                port.env.spawn(attended);
+                Ok(Connection::new(link))
+            }
+            Ok(Err((code, error))) => {
+                close(&link.quic, code, &error.to_string());
+                Err(error)
+            }
+            Err(_) => {
+                close(&link.quic, CloseCode::NoHello, "no hello in time");
+                Err(ConnectError::TimedOut { addr })
+            }
+        }
+    }
+
+    /// Says Hello to a peer that has connected.
+    pub(crate) async fn greet(self: Arc<Self>, link: Arc<Link>) {
+        let said = timeout(self.limits.hello_timeout, greeting::introduce(&link, &self.hello())).await;
+        if !matches!(said, Ok(Ok(()))) {
+            tracing::debug!(remote = %link.remote, "the peer was not greeted");
+        }
+    }
+
+    /// Listens to a peer and serves its requests until the connection is gone.
+    ///
+    /// `words` is the control stream of a peer that has said Hello.
+    pub(crate) async fn attend(self: Arc<Self>, link: Arc<Link>, words: Option<Receiver>) {
+        let _listed = self.list(&link);
+        let listening = async {
+            let words = match words {
+                Some(words) => Some(words),
+                None => self.be_met(&link).await,
+            };
+            if let Some(words) = words {
+                greeting::heed(Arc::clone(&link), words).await;
+            }
+        };
+        join(listening, self.serve_requests(&link)).await;
+    }
+
+    /// Waits for the first word of a peer that has connected, and makes use of the connection if the peer serves.
+    async fn be_met(&self, link: &Arc<Link>) -> Option<Receiver> {
+        let words = greeting::be_met(link, self.limits.hello_timeout).await?;
+        let host = self.host.get().and_then(Weak::upgrade);
+        if let (Some(host), Some(role)) = (host, link.serving()) {
+            host.adopt(link, role);
+        }
+        Some(words)
+    }
+
+    /// Serves what the peer asks for until the connection is gone.
+    async fn serve_requests(self: &Arc<Self>, link: &Arc<Link>) {
+        let Some(serving) = self.serving.get() else {
+            // It allows no requests.
+            link.quic.closed().await;
+            return;
+        };
+        let mut slots = Profile::of(link.plane).requests;
+        while let Ok((send, receive)) = link.quic.accept_bi().await {
+            let served = link.serve_one();
+            if link.being_served() > slots / 2 && slots < self.limits.max_streams {
+                slots = slots.saturating_mul(4).min(self.limits.max_streams);
+                link.quic.set_max_concurrent_bi_streams(slots.into());
+                if link.plane == Plane::Control {
+                    link.quic.set_receive_window(BUSY_CONTROL_WINDOW.into());
+                }
+            }
+            let sender = Sender::new(send, ResetCode::Failed);
+            let receiver = Receiver::new(receive, link.quic.clone(), ResetCode::Refused);
+            // The endpoint is closed, and the connection with it.
+            let Some(service) = serving.service.upgrade() else { return };
+            let request = service.handle(Arc::clone(self), Arc::clone(link), sender, receiver);
+            let request = async move {
+                request.await;
+                drop(served);
+            };
+            link.env.spawn(self.calls.track_future(request));
+        }
+    }
+
+    /// Lists a connection for as long as what is returned lives.
+    fn list(self: &Arc<Self>, link: &Arc<Link>) -> Listed {
+        let number = self.next_link.fetch_add(1, Ordering::Relaxed);
+        self.links().insert(number, Arc::clone(link));
         Listed { shared: Arc::clone(self), number }
     }
 }
 
-/// An accepted connection's entry in the list.
-pub(crate) struct Listed {
+/// A connection's entry in the list.
+struct Listed {
     shared: Arc<Shared>,
     number: u64,
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.shared.accepted_list().remove(&self.number);
+        self.shared.links().remove(&self.number);
     }
-}
-
-/// Finds out who answered, and whether it is who and what was wanted.
-async fn greet(
-    security: &Security,
-    connection: &quinn::Connection,
-    addr: SocketAddr,
-    expect: Role,
-) -> Result<Identity, (CloseCode, ConnectError)> {
-    let peer = security
-        .peer(connection)
-        .map_err(|why| (CloseCode::Denied, ConnectError::Nameless { addr, why: why.into() }))?;
-    if peer.herd != security.identity.herd || !peer.roles.contains(expect) {
-        let error = ConnectError::WrongPeer { addr, expect, peer: Box::new(peer) };
-        return Err((CloseCode::WrongPeer, error));
-    }
-    let hello = hear_hello(connection, addr).await.map_err(|error| (CloseCode::Protocol, error))?;
-    if (hello.oldest..=hello.newest).contains(&PROTOCOL_VERSION) {
-        check_hello(&hello, &peer, addr, expect).map_err(|error| (CloseCode::WrongPeer, error))?;
-        return Ok(peer);
-    }
-    let error = ConnectError::Version { addr, oldest: hello.oldest, newest: hello.newest };
-    Err((CloseCode::Protocol, error))
-}
-
-async fn hear_hello(connection: &quinn::Connection, addr: SocketAddr) -> Result<Hello, ConnectError> {
-    let stream = connection.accept_uni().await.map_err(|error| ConnectError::from_quic(addr, &error))?;
-    let mut receiver = Receiver::new(stream, connection.clone(), ResetCode::Refused);
-    let hello = match receiver.frame().await {
-        Ok(head) => decode_hello(head),
-        Err(error) => Err(error),
-    };
-    receiver.settle();
-    hello.map_err(|error| match (error, connection.close_reason()) {
-        (CallError::Protocol(why), _) => ConnectError::NoHello { addr, why },
-        (_, Some(error)) => ConnectError::from_quic(addr, &error),
-        (error, None) => ConnectError::Lost { addr, why: Lost::Quic(Reason::from(error.to_string())) },
-    })
-}
-
-fn decode_hello(head: Option<Head>) -> Result<Hello, CallError> {
-    let head = head.ok_or(CallError::Protocol(rdcq_wire::DecodeError::Truncated))?;
-    head.decode().map_err(CallError::Protocol)
-}
-
-fn check_hello(hello: &Hello, peer: &Identity, addr: SocketAddr, expect: Role) -> Result<(), ConnectError> {
-    let called = Identity { herd: hello.herd.clone(), node: hello.node.clone(), roles: hello.roles };
-    if called != *peer {
-        let why = Reason::from(format!("its word is {called}, its certificate is {peer}"));
-        return Err(ConnectError::Contradiction { addr, why });
-    }
-    if hello.serving != expect {
-        return Err(ConnectError::WrongRole { addr, expect, serving: hello.serving });
-    }
-    Ok(())
-}
-
-async fn say_farewell(connection: quinn::Connection, grace: Duration) {
-    let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
-    if let Err(error) = tell(&connection, &Drain { grace_ms }).await {
-        tracing::debug!(remote = %connection.remote_address(), %error, "the peer was not told of the drain");
-    }
-}
-
-/// Sends a message on a stream of its own, and waits until the peer has it.
-pub(crate) async fn tell<M: Message>(connection: &quinn::Connection, message: &M) -> Result<(), CallError> {
-    let context = Context { request: 0, trace: 0, time_left_ms: 0 };
-    let head = frame::encode(context, message, 0)?;
-    let mut sender = Sender::new(connection.open_uni().await?, ResetCode::Cancelled);
-    sender.frame(head, Vec::new()).await?;
-    sender.end();
-    sender.settle();
-    sender.delivered().await;
-    Ok(())
 }

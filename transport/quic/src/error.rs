@@ -85,14 +85,14 @@ pub enum ConnectError {
         peer: Box<Identity>,
     },
     /// The right node answered, in another role.
-    #[error("{addr} serves as {serving}, wanted a {expect}; check the address")]
+    #[error("{addr} serves as {}, wanted a {expect}; check the address", named(.serving))]
     WrongRole {
         /// Who was dialled.
         addr: SocketAddr,
         /// The role that was wanted.
         expect: Role,
-        /// The role that the endpoint serves.
-        serving: Role,
+        /// The role that the endpoint serves; none if it only asks.
+        serving: Option<Role>,
     },
     /// The node's word and its certificate differ.
     #[error("{addr} calls itself other than its certificate does: {why}")]
@@ -302,4 +302,8 @@ impl From<quinn::WriteError> for CallError {
 
 fn shown(code: &Option<ResetCode>) -> String {
     code.map_or_else(|| "without a code of ours".to_owned(), |code| code.to_string())
+}
+
+fn named(role: &Option<Role>) -> &'static str {
+    role.map_or("nothing", Role::name)
 }

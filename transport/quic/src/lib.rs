@@ -12,13 +12,16 @@
 //! Nothing that a peer sends is believed before its certificate was checked, nothing is allocated by what it claims, and
 //! every frame that breaks the protocol closes its connection, and no other.
 
+mod accept;
 mod body;
 mod call;
 mod connection;
 mod endpoint;
 mod error;
 mod exchange;
+mod greeting;
 mod limits;
+mod link;
 mod network;
 mod pool;
 mod profile;
@@ -30,11 +33,11 @@ mod stream;
 pub use body::Body;
 pub use call::{Answer, Outgoing, Scope};
 pub use connection::Connection;
-pub use endpoint::{Endpoint, Security};
+pub use endpoint::{Endpoint, Judge, Security};
 pub use error::{CallError, ConnectError, Lost, OpenError};
 pub use exchange::{Exchange, Frame};
-pub use limits::Limits;
-pub use network::{Binding, Network, Udp};
+pub use limits::{DataPorts, Limits};
+pub use network::{Binding, Network, Plane, Udp};
 pub use pool::Pool;
 pub use service::{IncomingCall, Refusal, Service};
 

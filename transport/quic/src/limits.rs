@@ -2,51 +2,82 @@
 
 use std::time::Duration;
 
+use rdcq_wire::message::Hello;
+
 use crate::OpenError;
 
 /// What an endpoint lets its peers use. The defaults suit a node of a few thousand peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Most accepted connections. One costs some 50 KiB when idle, so the default is worth 200 MiB.
+    /// Most accepted connections, control and data each. One costs some 20 KiB when idle, so the default is worth 80 MiB.
     pub max_connections: usize,
+    /// Most accepted connections of one node, control and data each. A host's commands share its name, and each has one.
+    pub max_connections_per_node: usize,
     /// Most handshakes under way. One costs half a millisecond of a core; more at once would not be done sooner. Beyond
     /// half of them, peers must first prove their address.
     pub max_handshakes: usize,
     /// Most connection attempts that wait for a handshake to begin. The rest are refused.
     pub max_incoming: usize,
     /// Most requests at once on one connection. Each slot costs some 80 bytes on either side, and what it ever used, as
-    /// long as the connection lasts; too few, and long-lived watches leave no room for requests.
+    /// long as the connection lasts, so a connection begins with few and is given more as it uses them.
     pub max_streams: u32,
+    /// Most bytes of replies that are being sent, over all connections. Whoever asks for more is told to come back.
+    pub max_reply_bytes: u64,
     /// How long a handshake may take, from the first datagram on; a peer on the other side of the world needs half a second.
     pub handshake_timeout: Duration,
-    /// How long a client waits for the server's Hello once the handshake is done, and a server for the first frame of a stream.
+    /// How long either side waits for the other's Hello once the handshake is done, and a server for the first frame of a stream.
     pub hello_timeout: Duration,
-    /// A connection on which nothing comes for so long is gone: four keep-alives lost in a row.
+    /// A connection on which nothing comes for so long is gone. With `keep_alive` it makes 60 s from a peer's last word
+    /// until it is noticed; one that owes an answer is given up within 3 s.
     pub idle_timeout: Duration,
-    /// How often the dialling side says that it is there. The other side only answers.
+    /// How often the dialling side says that it is there. The other side only answers. Ten thousand idle connections
+    /// cost 400 datagrams a second each way, half a per cent of a core.
     pub keep_alive: Duration,
     /// Longest time that a caller may ask to wait. A pull over a slow line takes hours.
     pub max_call: Duration,
-    /// Largest datagram payload that is tried, in bytes. 1,452 fits Ethernet with IPv6; jumbo frames take 8,952.
-    pub max_mtu: u16,
+    /// Largest datagram payload that is tried on data connections, in bytes. 1,452 fits Ethernet with IPv6. Ten of them are
+    /// sent at once and must stay below 64 KiB, or every batch is lost: so 6,500 for jumbo frames, and not 8,952.
+    pub max_datagram: u16,
+    /// Where data connections arrive.
+    pub data_ports: DataPorts,
     /// Most connections that a [`Pool`](crate::Pool) keeps; beyond, those used longest ago go.
     pub max_pooled: usize,
+    /// A connection that neither side has used for so long is closed by the side that opened it.
+    pub close_idle: Duration,
+    /// A connection that is older gives way to a new one, whose certificates are checked anew.
+    pub max_age: Duration,
+}
+
+/// Where data connections arrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DataPorts {
+    /// Nowhere: the node neither gives nor takes pieces.
+    None,
+    /// On any free ports, one a data thread.
+    Any,
+    /// On these ports.
+    These(Vec<u16>),
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 4096,
+            max_connections_per_node: 64,
             max_handshakes: 128,
             max_incoming: 1024,
             max_streams: 256,
+            max_reply_bytes: 256 * 1024 * 1024,
             handshake_timeout: Duration::from_secs(5),
             hello_timeout: Duration::from_secs(5),
-            idle_timeout: Duration::from_secs(20),
-            keep_alive: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(35),
+            keep_alive: Duration::from_secs(25),
             max_call: Duration::from_secs(24 * 3600),
-            max_mtu: 1452,
+            max_datagram: 6500,
+            data_ports: DataPorts::Any,
             max_pooled: 1024,
+            close_idle: Duration::from_secs(600),
+            max_age: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -54,12 +85,13 @@ impl Default for Limits {
 impl Limits {
     /// What every path carries (RFC 9000, section 14).
     const MIN_MTU: u16 = 1200;
-    /// UDP's own limit on a payload.
-    const MAX_MTU: u16 = 65_527;
+    /// A tenth of what the kernel sends at once: a longer batch is refused, and every datagram of it counts as lost.
+    const MAX_DATAGRAM: u16 = 6550;
 
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         let counts = [
             ("max_connections", self.max_connections),
+            ("max_connections_per_node", self.max_connections_per_node),
             ("max_handshakes", self.max_handshakes),
             ("max_incoming", self.max_incoming),
             ("max_pooled", self.max_pooled),
@@ -71,9 +103,15 @@ impl Limits {
         if self.max_streams == 0 {
             return Err(OpenError::Limit { name: "max_streams", value: 0, wanted: "at least 1" });
         }
-        if !(Self::MIN_MTU..=Self::MAX_MTU).contains(&self.max_mtu) {
-            let value = self.max_mtu.into();
-            return Err(OpenError::Limit { name: "max_mtu", value, wanted: "1200 to 65527" });
+        if !(Self::MIN_MTU..=Self::MAX_DATAGRAM).contains(&self.max_datagram) {
+            let value = self.max_datagram.into();
+            return Err(OpenError::Limit { name: "max_datagram", value, wanted: "1200 to 6550" });
+        }
+        if let DataPorts::These(ports) = &self.data_ports
+            && !(1..=Hello::MAX_DATA_PORTS).contains(&ports.len())
+        {
+            let value = ports.len() as u64;
+            return Err(OpenError::Limit { name: "data_ports", value, wanted: "1 to 64 ports" });
         }
         Ok(())
     }

@@ -1,23 +1,35 @@
 //! Connections that are kept for the next call.
 
-use std::collections::BTreeMap;
+mod slots;
+
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rand::Rng;
 use rdcq_env::Env;
 use rdcq_env::watch;
 use rdcq_wire::{Request, Role};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::{Answer, CallError, ConnectError, Connection, Endpoint, Scope};
+use crate::endpoint::Adopt;
+use crate::link::Link;
+use crate::{Answer, CallError, ConnectError, Connection, Endpoint, Plane, Scope};
+
+use slots::{Found, Slots};
 
 /// How long a dial may take. It goes on for the others when whoever began it gives up.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often connections are looked at that nobody uses, or that are old.
+const SWEEP: Duration = Duration::from_secs(30);
+
 /// Connections by address and role, opened when they are first needed. Cheap to clone; clones share everything.
+///
+/// A peer that serves and has connected by itself is called on the connection that it opened. If both sides dial at the
+/// same moment, either keeps the same one of the two.
 #[derive(Clone)]
 pub struct Pool(Arc<Shared>);
 
@@ -27,42 +39,46 @@ struct Shared {
     slots: Mutex<Slots>,
 }
 
+/// Where a connection leads, and what the peer serves there.
 type Key = (SocketAddr, Role);
 type Dialled = Option<Result<Connection, ConnectError>>;
 
-#[derive(Default)]
-struct Slots {
-    by_key: BTreeMap<Key, Slot>,
-    /// Counts uses, so that the slot used longest ago is known.
-    uses: u64,
-}
-
-enum Slot {
-    Dialling(watch::Receiver<Dialled>),
-    Open { connection: Connection, used: u64 },
-}
-
-/// What a slot has for whoever asks.
-enum Found {
-    Open(Connection),
-    Wait(watch::Receiver<Dialled>),
-    Dial(watch::Sender<Dialled>, watch::Receiver<Dialled>),
+/// Whether a connection was there before it was asked for.
+#[derive(Clone, Copy)]
+enum Origin {
+    Kept,
+    New,
 }
 
 impl Pool {
-    /// A pool that dials from `endpoint`.
+    /// A pool that dials from `endpoint`, which has no other.
     pub fn new(env: Env, endpoint: Endpoint) -> Self {
-        Self(Arc::new(Shared { env, endpoint, slots: Mutex::default() }))
+        let shared = Arc::new(Shared { env, endpoint, slots: Mutex::default() });
+        let weak: Weak<Shared> = Arc::downgrade(&shared);
+        shared.endpoint.offer_to(weak.clone());
+        shared.env.spawn(sweep(weak));
+        Self(shared)
     }
 
-    /// A usable connection: one that is kept, or a new one. However many ask, there is one dial at a time.
+    /// A usable control connection: one that is kept, or a new one. However many ask, there is one dial at a time.
     pub async fn get(
         &self,
         addr: SocketAddr,
         role: Role,
         deadline: Instant,
     ) -> Result<Connection, CallError> {
-        Ok(self.find(addr, role, deadline).await?.0)
+        Ok(self.find(Plane::Control, (addr, role), deadline).await?.0)
+    }
+
+    /// A usable data connection to the node whose control address is `addr`. One without data sockets is given its pieces,
+    /// and asked for them, on its control connection.
+    pub async fn get_data(
+        &self,
+        addr: SocketAddr,
+        role: Role,
+        deadline: Instant,
+    ) -> Result<Connection, CallError> {
+        Ok(self.find_data(addr, role, deadline).await?.0)
     }
 
     /// Asks and waits for the one answer. If a connection that was kept turns out to be dead, asks once more on a new one:
@@ -75,41 +91,83 @@ impl Pool {
         request: &R,
         body: Vec<Bytes>,
     ) -> Result<Answer<R::Reply>, CallError> {
-        let (connection, origin) = self.find(addr, role, scope.deadline).await?;
+        let (connection, origin) = self.route::<R>(addr, role, scope.deadline).await?;
         let result = connection.call(scope, request, body.clone()).await;
         match (result, origin) {
             (Err(CallError::Lost(_)), Origin::Kept) => {
-                let connection = self.get(addr, role, scope.deadline).await?;
+                let (connection, _) = self.route::<R>(addr, role, scope.deadline).await?;
                 connection.call(scope, request, body).await
             }
             (result, _) => result,
         }
     }
 
-    async fn find(
+    async fn route<R: Request>(
         &self,
         addr: SocketAddr,
         role: Role,
         deadline: Instant,
     ) -> Result<(Connection, Origin), CallError> {
-        let key = (addr, role);
-        let mut dialled = match self.0.look_up(key) {
-            Found::Open(connection) => return Ok((connection, Origin::Kept)),
-            Found::Wait(dialled) => dialled,
-            Found::Dial(result, dialled) => {
-                self.0.env.spawn(Arc::clone(&self.0).dial(key, result));
-                dialled
-            }
+        if R::KIND.carries_pieces() {
+            self.find_data(addr, role, deadline).await
+        } else {
+            self.find(Plane::Control, (addr, role), deadline).await
+        }
+    }
+
+    async fn find_data(
+        &self,
+        addr: SocketAddr,
+        role: Role,
+        deadline: Instant,
+    ) -> Result<(Connection, Origin), CallError> {
+        let (control, origin) = self.find(Plane::Control, (addr, role), deadline).await?;
+        let endpoint = &self.0.endpoint;
+        let at = control.link().data_addr(&endpoint.identity().node);
+        let (Some(at), Some(plane)) = (at, endpoint.data_plane(control.peer())) else {
+            return Ok((control, origin));
         };
-        let waiting = dialled.wait_for(Option::is_some);
-        let result = match timeout_at(deadline, waiting).await {
-            Ok(Ok(result)) => result,
-            // The dial's task is gone without a word: the runtime is shutting down.
-            Ok(Err(_)) => None,
-            Err(_) => return Err(CallError::TimedOut),
-        };
-        let gone = || ConnectError::Invalid { addr, why: "the node is shutting down".to_owned().into() };
-        Ok((result.unwrap_or_else(|| Err(gone()))?, Origin::New))
+        let (data, origin) = self.find(plane, (at, role), deadline).await?;
+        if data.peer() == control.peer() {
+            return Ok((data, origin));
+        }
+        let peer = Box::new(data.peer().clone());
+        Err(ConnectError::WrongPeer { addr: at, expect: role, peer }.into())
+    }
+
+    async fn find(
+        &self,
+        plane: Plane,
+        key: Key,
+        deadline: Instant,
+    ) -> Result<(Connection, Origin), CallError> {
+        loop {
+            let found = self.0.slots().look_up(key, self.0.env.now());
+            let mut dialled = match found {
+                Found::Open(connection) => return Ok((connection, Origin::Kept)),
+                Found::Wait(dialled) => dialled,
+                Found::Dial(result, dialled) => {
+                    self.0.env.spawn(Arc::clone(&self.0).dial(plane, key, result));
+                    dialled
+                }
+                // The last dials failed, and the next one is not due.
+                Found::Later { until, error } if until >= deadline => return Err(error.into()),
+                Found::Later { until, .. } => {
+                    sleep_until(until).await;
+                    continue;
+                }
+            };
+            let waiting = dialled.wait_for(Option::is_some);
+            let result = match timeout_at(deadline, waiting).await {
+                Ok(Ok(result)) => result,
+                // The dial's task is gone without a word: the runtime is shutting down.
+                Ok(Err(_)) => None,
+                Err(_) => return Err(CallError::TimedOut),
+            };
+            let addr = key.0;
+            let gone = || ConnectError::Invalid { addr, why: "the node is shutting down".to_owned().into() };
+            return Ok((result.unwrap_or_else(|| Err(gone()))?, Origin::New));
+        }
     }
 }
 
@@ -119,72 +177,55 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Whether a connection was there before it was asked for.
-#[derive(Clone, Copy)]
-enum Origin {
-    Kept,
-    New,
-}
-
 impl Shared {
     fn slots(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn look_up(&self, key: Key) -> Found {
-        let mut slots = self.slots();
-        slots.uses += 1;
-        let now = slots.uses;
-        match slots.by_key.get_mut(&key) {
-            Some(Slot::Open { connection, used }) if connection.is_usable() => {
-                *used = now;
-                return Found::Open(connection.clone());
-            }
-            Some(Slot::Dialling(dialled)) => return Found::Wait(dialled.clone()),
-            _ => {}
-        }
-        let (result, dialled) = watch::channel(None);
-        slots.by_key.insert(key, Slot::Dialling(dialled.clone()));
-        Found::Dial(result, dialled)
-    }
-
-    async fn dial(self: Arc<Self>, key: Key, result: watch::Sender<Dialled>) {
+    async fn dial(self: Arc<Self>, plane: Plane, key: Key, result: watch::Sender<Dialled>) {
         let (addr, role) = key;
         let deadline = self.env.now() + DIAL_TIMEOUT;
-        let dialled = self.endpoint.connect(addr, role, deadline).await;
-        {
+        let dialled = self.endpoint.connect_on(plane, addr, role, deadline).await;
+        let (now, jitter) = (self.env.now(), self.env.rng().random());
+        let ours = dialled.as_ref().is_ok_and(|connection| self.stays(connection));
+        let settled = {
             let mut slots = self.slots();
-            slots.uses += 1;
-            let used = slots.uses;
-            match &dialled {
-                Ok(connection) => {
-                    let connection = connection.clone();
-                    slots.by_key.insert(key, Slot::Open { connection, used });
-                    slots.tidy(self.endpoint.limits().max_pooled);
-                }
-                Err(_) => {
-                    slots.by_key.remove(&key);
-                }
-            }
-        }
-        result.send_replace(Some(dialled));
+            let settled = slots.settle_dial(key, dialled, ours, now, jitter);
+            slots.tidy(self.endpoint.limits().max_pooled, now);
+            settled
+        };
+        result.send_replace(Some(settled));
+    }
+
+    /// Whether a connection stays if there is a second one with the same peer, opened from the other side: the one that
+    /// the smaller node dialled does, by name, and by port if one certificate serves both.
+    fn stays(&self, connection: &Connection) -> bool {
+        let link = connection.link();
+        let own = (self.endpoint.identity().node, self.endpoint.port_of(link.plane));
+        let peer = (link.peer.node.clone(), link.remote.port());
+        (own < peer) == (link.side == crate::link::Side::Dialled)
     }
 }
 
-impl Slots {
-    /// Lets go of connections that are of no use, and of those used longest ago while there are more than `max`.
-    fn tidy(&mut self, max: usize) {
-        self.by_key.retain(|_, slot| match slot {
-            Slot::Open { connection, .. } => connection.is_usable(),
-            Slot::Dialling(_) => true,
-        });
-        while self.by_key.len() > max {
-            let open = self.by_key.iter().filter_map(|(key, slot)| match slot {
-                Slot::Open { used, .. } => Some((*used, *key)),
-                Slot::Dialling(_) => None,
-            });
-            let Some((_, oldest)) = open.min() else { return };
-            self.by_key.remove(&oldest);
-        }
+impl Adopt for Shared {
+    fn adopt(&self, link: &Arc<Link>, serving: Role) {
+        let connection = Connection::new(Arc::clone(link));
+        let stays = self.stays(&connection);
+        let mut slots = self.slots();
+        slots.take_in((link.remote, serving), connection, stays);
+        slots.tidy(self.endpoint.limits().max_pooled, self.env.now());
+    }
+}
+
+/// Lets go of what nobody uses, for as long as there is a pool.
+async fn sweep(pool: Weak<Shared>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let limits = pool.endpoint.limits();
+        let now = pool.env.now();
+        let mut slots = pool.slots();
+        slots.expire(limits.close_idle, limits.max_age);
+        slots.tidy(limits.max_pooled, now);
     }
 }

@@ -3,22 +3,81 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::hmac;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ConnectionId, ConnectionIdGenerator, TransportConfig, VarInt};
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore};
 use rdcq_env::Env;
 
-use crate::{Limits, OpenError, Security};
+use crate::link::Side;
+use crate::{Limits, OpenError, Plane, Security};
 
-/// Bytes that a peer may have under way on one stream: a piece of the longest kind is two round trips at 1 ms and 20 Gbit/s.
-const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
-/// Bytes that a peer may have under way on all streams; what a connection can make this node buffer.
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
-/// Bytes that are kept until they are acknowledged; a body of the longest kind of piece fits at once.
-const SEND_WINDOW: u64 = 8 * 1024 * 1024;
-/// Unidirectional streams at once: Hello, Drain, and room for two that a later version may add.
-const UNI_STREAMS: u32 = 4;
+/// The knobs of one kind of connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Profile {
+    /// Requests that the peer may have open when the connection begins; [`Limits::max_streams`] is what they grow to.
+    /// quinn makes an entry of some 80 bytes for each at once.
+    pub(crate) requests: u32,
+    /// Bytes that a peer may have under way on one stream.
+    stream_window: u32,
+    /// Bytes that a peer may have under way on all streams: what a connection can make this node buffer.
+    connection_window: u32,
+    /// Bytes that are kept until they are acknowledged.
+    send_window: u64,
+    /// Whether many datagrams are handed to the kernel at once. quinn then keeps room for ten with each connection.
+    batches: bool,
+    /// Whether larger datagrams than any path must carry are looked for.
+    find_mtu: bool,
+    /// Datagrams after which the peer should acknowledge, if it is to wait for more than QUIC's two.
+    ack_after: Option<u32>,
+    /// Bytes on the way before the first acknowledgement.
+    initial_window: Option<u64>,
+}
+
+impl Profile {
+    /// How a control connection begins, and what it stays while it is idle: a node holds thousands of them.
+    /// Windows cost nothing until they are used; slots for requests and room for batches do.
+    const IDLE: Self = Self {
+        requests: 8,
+        // A full manifest takes 40 round trips, and nothing longer goes here.
+        stream_window: 256 * 1024,
+        connection_window: 256 * 1024,
+        send_window: 256 * 1024,
+        batches: false,
+        find_mtu: false,
+        ack_after: None,
+        initial_window: None,
+    };
+
+    /// Connections that carry pieces: few, and never idle for long.
+    const DATA: Self = Self {
+        requests: 64,
+        // A piece of the longest kind is two round trips at 1 ms and 20 Gbit/s.
+        stream_window: 4 * 1024 * 1024,
+        connection_window: 16 * 1024 * 1024,
+        // A body of the longest kind of piece fits at once.
+        send_window: 8 * 1024 * 1024,
+        batches: true,
+        find_mtu: true,
+        ack_after: Some(20),
+        initial_window: Some(128 * 1024),
+    };
+
+    pub(crate) const fn of(plane: Plane) -> Self {
+        match plane {
+            Plane::Control => Self::IDLE,
+            Plane::Data(_) => Self::DATA,
+        }
+    }
+}
+
+/// Bytes that a control connection's peer may have under way once it uses more than the requests that it began with.
+pub(crate) const BUSY_CONTROL_WINDOW: u32 = 1024 * 1024;
+/// Streams that say who the peer is and when it goes: its control stream.
+const UNI_STREAMS: u32 = 1;
+/// How long the peer may hold an acknowledgement back.
+const ACK_DELAY: Duration = Duration::from_millis(5);
 /// Round trip that is assumed before one was measured. QUIC's 333 ms would make the first lost datagram cost a second.
 const INITIAL_RTT: Duration = Duration::from_millis(5);
 /// Bytes buffered for one attempt that waits for its handshake: a client's first flight is one or two datagrams.
@@ -32,42 +91,52 @@ const CID_LEN: usize = 8;
 /// Bytes in the ID that a client's first datagram goes to; the standard wants at least 8, unpredictable.
 const INITIAL_CID_LEN: usize = 16;
 
-/// Which side of a connection a profile is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Dialling,
-    Accepting,
-}
-
-fn transport(limits: &Limits, side: Side) -> Result<Arc<TransportConfig>, OpenError> {
+fn transport(
+    profile: Profile,
+    limits: &Limits,
+    side: Side,
+    serves: bool,
+) -> Result<Arc<TransportConfig>, OpenError> {
     let idle = limits.idle_timeout.try_into().map_err(|_| OpenError::Limit {
         name: "idle_timeout",
         value: limits.idle_timeout.as_secs(),
         wanted: "at most 2^62 ms",
     })?;
-    let mut mtu = quinn::MtuDiscoveryConfig::default();
-    mtu.upper_bound(limits.max_mtu);
+    let mtu = profile.find_mtu.then(|| {
+        let mut mtu = quinn::MtuDiscoveryConfig::default();
+        mtu.upper_bound(limits.max_datagram);
+        mtu
+    });
+    let acks = profile.ack_after.map(|datagrams| {
+        let mut acks = quinn::AckFrequencyConfig::default();
+        acks.ack_eliciting_threshold(datagrams.into()).max_ack_delay(Some(ACK_DELAY));
+        acks
+    });
+    let mut congestion = quinn::congestion::CubicConfig::default();
+    if let Some(window) = profile.initial_window {
+        congestion.initial_window(window);
+    }
 
     let mut config = TransportConfig::default();
     config
-        .max_concurrent_bidi_streams(match side {
-            // Servers open no requests.
-            Side::Dialling => VarInt::from_u32(0),
-            Side::Accepting => limits.max_streams.into(),
+        // Who serves nothing is asked for nothing.
+        .max_concurrent_bidi_streams(if serves {
+            profile.requests.min(limits.max_streams).into()
+        } else {
+            VarInt::from_u32(0)
         })
-        .max_concurrent_uni_streams(match side {
-            Side::Dialling => UNI_STREAMS.into(),
-            // Clients have nothing to tell.
-            Side::Accepting => VarInt::from_u32(0),
-        })
-        .stream_receive_window(STREAM_WINDOW.into())
-        .receive_window(CONNECTION_WINDOW.into())
-        .send_window(SEND_WINDOW)
+        .max_concurrent_uni_streams(UNI_STREAMS.into())
+        .stream_receive_window(profile.stream_window.into())
+        .receive_window(profile.connection_window.into())
+        .send_window(profile.send_window)
         .initial_rtt(INITIAL_RTT)
-        .mtu_discovery_config(Some(mtu))
+        .enable_segmentation_offload(profile.batches)
+        .mtu_discovery_config(mtu)
+        .ack_frequency_config(acks)
+        .congestion_controller_factory(Arc::new(congestion))
         .max_idle_timeout(Some(idle))
         // One side is enough, and the one that opened the connection is the one that wants it.
-        .keep_alive_interval((side == Side::Dialling).then_some(limits.keep_alive))
+        .keep_alive_interval((side == Side::Dialled).then_some(limits.keep_alive))
         // Nothing is sent in datagrams yet; without a buffer for them the peer may not send any.
         .datagram_receive_buffer_size(None)
         // It lets bystanders measure round trips.
@@ -75,13 +144,24 @@ fn transport(limits: &Limits, side: Side) -> Result<Arc<TransportConfig>, OpenEr
     Ok(Arc::new(config))
 }
 
-pub(crate) fn endpoint(env: &Env, limits: &Limits) -> Result<quinn::EndpointConfig, OpenError> {
-    let mut config = quinn::EndpointConfig::default();
-    let payload = limits.max_mtu.max(ETHERNET_PAYLOAD);
+/// `reset_secret` is the same each time the node starts: peers of a node that was killed are then told at once by its
+/// successor that it knows nothing of them.
+pub(crate) fn endpoint(
+    env: &Env,
+    plane: Plane,
+    reset_secret: &[u8],
+    limits: &Limits,
+) -> Result<quinn::EndpointConfig, OpenError> {
+    let reset_key = hmac::Key::new(hmac::HMAC_SHA256, reset_secret);
+    let mut config = quinn::EndpointConfig::new(Arc::new(reset_key));
+    let payload = match plane {
+        Plane::Control => ETHERNET_PAYLOAD,
+        Plane::Data(_) => limits.max_datagram.max(ETHERNET_PAYLOAD),
+    };
     config.max_udp_payload_size(payload).map_err(|_| OpenError::Limit {
-        name: "max_mtu",
+        name: "max_datagram",
         value: payload.into(),
-        wanted: "1200 to 65527",
+        wanted: "1200 to 6550",
     })?;
     // All that QUIC draws comes from the environment, so that a simulated node does the same under the same seed. Keys of
     // tokens stay random: they change no length and no decision.
@@ -93,6 +173,7 @@ pub(crate) fn endpoint(env: &Env, limits: &Limits) -> Result<quinn::EndpointConf
 
 pub(crate) fn server(
     env: &Env,
+    plane: Plane,
     security: &Security,
     limits: &Limits,
 ) -> Result<quinn::ServerConfig, OpenError> {
@@ -102,7 +183,7 @@ pub(crate) fn server(
     let mut tokens = quinn::ValidationTokenConfig::default();
     tokens.sent(0).log(Arc::new(quinn::NoneTokenLog));
     config
-        .transport_config(transport(limits, Side::Accepting)?)
+        .transport_config(transport(Profile::of(plane), limits, Side::Accepted, true)?)
         .validation_token_config(tokens)
         // Nodes do not roam; an address that changes is somebody else's.
         .migration(false)
@@ -115,14 +196,16 @@ pub(crate) fn server(
 
 pub(crate) fn client(
     env: &Env,
+    plane: Plane,
     security: &Security,
     limits: &Limits,
+    serves: bool,
 ) -> Result<quinn::ClientConfig, OpenError> {
     let crypto = QuicClientConfig::try_from(Arc::clone(&security.client)).map_err(tls)?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     let rng = Mutex::new(env.rng());
     config
-        .transport_config(transport(limits, Side::Dialling)?)
+        .transport_config(transport(Profile::of(plane), limits, Side::Dialled, serves)?)
         .token_store(Arc::new(quinn::NoneTokenStore))
         .initial_dst_cid_provider(Arc::new(move || {
             random_cid::<INITIAL_CID_LEN>(&mut rng.lock().unwrap_or_else(PoisonError::into_inner))
@@ -184,12 +267,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn jumbo_frames_may_come_where_they_may_be_sent() {
+    async fn large_datagrams_may_come_to_data_sockets_alone() {
         let env = Env::simulated(1, SimDisk::new());
-        let payload = |max_mtu| {
-            let limits = Limits { max_mtu, ..Limits::default() };
-            endpoint(&env, &limits).unwrap().get_max_udp_payload_size()
+        let payload = |plane, max_datagram| {
+            let limits = Limits { max_datagram, ..Limits::default() };
+            endpoint(&env, plane, &[], &limits).unwrap().get_max_udp_payload_size()
         };
-        assert_eq!((payload(1452), payload(8952)), (ETHERNET_PAYLOAD.into(), 8952));
+        let ethernet = u64::from(ETHERNET_PAYLOAD);
+        assert_eq!((payload(Plane::Data(0), 1452), payload(Plane::Data(0), 6500)), (ethernet, 6500));
+        assert_eq!(payload(Plane::Control, 6500), ethernet);
     }
 }

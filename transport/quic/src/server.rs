@@ -1,140 +1,69 @@
-//! Accepting: connections, then the requests on each.
+//! Serving: one request, from its prefix to the end of its reply.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use rdcq_wire::message::{Failure, Hello};
+use futures_util::future::BoxFuture;
+use rdcq_wire::message::Failure;
 use rdcq_wire::{CloseCode, Context, DecodeError, ErrorCode, Kind, ResetCode, Role, access, frame};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use crate::endpoint::{Shared, tell};
-use crate::service::{Caller, Reply};
+use crate::endpoint::{Dispatch, Shared};
+use crate::link::Link;
+use crate::service::Reply;
 use crate::stream::{Receiver, Sender, close};
-use crate::{Body, CallError, IncomingCall, PROTOCOL_VERSION, Refusal, Scope, Service};
+use crate::{Body, CallError, IncomingCall, Refusal, Scope, Service};
 
 /// How long a reply may at least take to arrive once the handler is done, however little time the caller gave. A caller
 /// that has died is noticed by the idle timeout.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves one role on an endpoint.
+/// Serves one role.
 pub(crate) struct Server<S> {
-    pub(crate) shared: Arc<Shared>,
     pub(crate) serving: Role,
     pub(crate) service: Arc<S>,
 }
 
-impl<S: Service> Server<S> {
-    /// Accepts until the endpoint closes. Nothing that one peer does ends it.
-    pub(crate) async fn run(self: Arc<Self>) {
-        while let Some(incoming) = self.shared.quic.accept().await {
-            let handshakes = &self.shared.handshakes;
-            if self.shared.draining.is_cancelled() || self.shared.connections.available_permits() == 0 {
-                tracing::debug!(remote = %incoming.remote_address(), "connection refused: draining or at the limit");
-                incoming.refuse();
-                continue;
-            }
-            let crowded = handshakes.available_permits() <= self.shared.limits.max_handshakes / 2;
-            if crowded && incoming.may_retry() && !incoming.remote_address_validated() {
-                // An error gives the attempt back, and drops it: it could not be asked, so it is refused.
-                let _ = incoming.retry();
-                continue;
-            }
-            // Waiting here is bounded: handshakes time out. Meanwhile attempts queue up to their own limit.
-            let Ok(permit) = Arc::clone(handshakes).acquire_owned().await else { return };
-            self.shared.env.spawn(Arc::clone(&self).admit(incoming, permit));
-        }
-    }
-
-    /// One peer, from its first datagram to the end of its connection.
-    async fn admit(self: Arc<Self>, incoming: quinn::Incoming, permit: OwnedSemaphorePermit) {
-        let remote = incoming.remote_address();
-        let handshake = async { incoming.accept()?.await };
-        let connection = match timeout(self.shared.limits.handshake_timeout, handshake).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => {
-                tracing::debug!(%remote, %error, "handshake failed");
-                return;
-            }
-            Err(_) => {
-                tracing::debug!(%remote, "handshake not done in time");
-                return;
-            }
-        };
-        drop(permit);
-        if let Some(caller) = self.authenticate(&connection) {
-            self.attend(connection, Arc::new(caller)).await;
-        }
-    }
-
-    fn authenticate(&self, connection: &quinn::Connection) -> Option<Caller> {
-        let remote = connection.remote_address();
-        let own = &self.shared.security.identity;
-        let refused = match self.shared.security.peer(connection) {
-            Ok(peer) if peer.herd == own.herd => return Some(Caller { peer, remote }),
-            Ok(peer) => format!("{peer} is not of herd {}", own.herd),
-            Err(why) => why,
-        };
-        tracing::warn!(target: "rdcq::audit", %remote, reason = refused, "connection refused");
-        close(connection, CloseCode::Denied, &refused);
-        None
-    }
-
-    /// Greets, then takes requests until the connection is gone.
-    async fn attend(self: Arc<Self>, connection: quinn::Connection, caller: Arc<Caller>) {
-        if self.shared.draining.is_cancelled() {
-            return close(&connection, CloseCode::ShuttingDown, "the node is going away");
-        }
-        let Ok(_room) = Arc::clone(&self.shared.connections).try_acquire_owned() else {
-            return close(&connection, CloseCode::Busy, "the node has as many connections as it may");
-        };
-        let _listed = self.shared.list(connection.clone());
-        self.shared.env.spawn(greet(connection.clone(), self.hello()));
-        while let Ok((send, receive)) = connection.accept_bi().await {
-            let sender = Sender::new(send, ResetCode::Failed);
-            let receiver = Receiver::new(receive, connection.clone(), ResetCode::Refused);
-            let request = Arc::clone(&self).handle(connection.clone(), Arc::clone(&caller), sender, receiver);
-            self.shared.env.spawn(self.shared.calls.track_future(request));
-        }
-    }
-
-    fn hello(&self) -> Hello {
-        let own = self.shared.security.identity.clone();
-        Hello {
-            herd: own.herd,
-            node: own.node,
-            roles: own.roles,
-            serving: self.serving,
-            oldest: PROTOCOL_VERSION,
-            newest: PROTOCOL_VERSION,
-        }
-    }
-
-    /// One request, from its prefix to the end of its reply.
-    async fn handle(
+impl<S: Service> Dispatch for Server<S> {
+    fn handle(
         self: Arc<Self>,
-        connection: quinn::Connection,
-        caller: Arc<Caller>,
+        shared: Arc<Shared>,
+        link: Arc<Link>,
+        sender: Sender,
+        receiver: Receiver,
+    ) -> BoxFuture<'static, ()> {
+        Box::pin(self.serve(shared, link, sender, receiver))
+    }
+}
+
+impl<S: Service> Server<S> {
+    /// One request, from its prefix to the end of its reply.
+    async fn serve(
+        self: Arc<Self>,
+        shared: Arc<Shared>,
+        link: Arc<Link>,
         sender: Sender,
         mut receiver: Receiver,
     ) {
-        let opening = timeout(self.shared.limits.hello_timeout, self.open(&caller, &mut receiver)).await;
+        let opening = self.open(&shared, &link, &mut receiver);
+        let opening = timeout(shared.limits.hello_timeout, opening).await;
         match opening {
             Ok(Ok(Opening::Request(Request { kind, header, context, body_len }))) => {
                 let (reply, back) = Reply::new(sender);
                 let call = IncomingCall {
-                    scope: self.scope(context),
+                    scope: scope(&shared, context),
                     context,
                     kind,
                     header,
                     body: Body::last(receiver, body_len, None),
-                    draining: self.shared.draining.clone(),
-                    caller,
+                    draining: shared.draining.clone(),
+                    link: Arc::clone(&link),
                     reply,
                 };
-                self.dispatch(&connection, call, back).await;
+                self.dispatch(&shared, &link, call, back).await;
             }
             Ok(Ok(Opening::Refused(failure))) => {
                 drop(receiver);
@@ -147,7 +76,12 @@ impl<S: Service> Server<S> {
     }
 
     /// Reads a request's prefix and, if its caller may ask for that, its header.
-    async fn open(&self, caller: &Caller, receiver: &mut Receiver) -> Result<Opening, CallError> {
+    async fn open(
+        &self,
+        shared: &Shared,
+        link: &Link,
+        receiver: &mut Receiver,
+    ) -> Result<Opening, CallError> {
         let prefix = receiver.prefix().await?;
         let prefix = prefix.ok_or_else(|| receiver.violated(DecodeError::Truncated))?;
         let kind = match prefix.known_kind() {
@@ -158,7 +92,7 @@ impl<S: Service> Server<S> {
         if !access::is_request(kind) {
             return Err(receiver.violated(DecodeError::NotARequest(kind)));
         }
-        if let Err(failure) = self.judge(caller, kind) {
+        if let Err(failure) = self.judge(shared, link, kind) {
             return Ok(Opening::Refused(failure));
         }
         let header = receiver.header(prefix).await?;
@@ -167,8 +101,8 @@ impl<S: Service> Server<S> {
     }
 
     /// Whether a request may be made here, now, by this caller.
-    fn judge(&self, caller: &Caller, kind: Kind) -> Result<(), Failure> {
-        let Caller { peer, remote } = caller;
+    fn judge(&self, shared: &Shared, link: &Link, kind: Kind) -> Result<(), Failure> {
+        let Link { peer, remote, .. } = link;
         let serving = self.serving;
         if !access::serves(serving, kind) {
             let reason = format!("a {serving} does not serve {kind}; check the address");
@@ -181,27 +115,22 @@ impl<S: Service> Server<S> {
             );
             return Err(Failure::new(ErrorCode::Denied, reason));
         }
-        if self.shared.draining.is_cancelled() {
+        if shared.draining.is_cancelled() {
             let reason = "the node is going away; ask another";
             return Err(Failure::new(ErrorCode::ShuttingDown, reason));
         }
         Ok(())
     }
 
-    fn scope(&self, context: Context) -> Scope {
-        let left = Duration::from_millis(context.time_left_ms.into()).min(self.shared.limits.max_call);
-        Scope { trace: context.trace, deadline: self.shared.env.now() + left }
-    }
-
     /// Lets the service handle a request until it is done, unwanted or out of time.
     async fn dispatch(
         &self,
-        connection: &quinn::Connection,
+        shared: &Shared,
+        link: &Link,
         call: IncomingCall,
         mut back: oneshot::Receiver<Sender>,
     ) {
         let (kind, context, deadline) = (call.kind, call.context, call.scope.deadline);
-        let peer = Arc::clone(&call.caller);
         let unwanted = call.unwanted();
         let service = Arc::clone(&self.service);
         let handler = AssertUnwindSafe(async { service.call(call).await }).catch_unwind();
@@ -223,15 +152,15 @@ impl<S: Service> Server<S> {
         };
         match &outcome {
             Outcome::Done(Err(Refusal::Protocol(error))) => {
-                close(connection, CloseCode::Protocol, &error.to_string());
+                close(&link.quic, CloseCode::Protocol, &error.to_string());
             }
             Outcome::Panicked => {
-                tracing::error!(peer = %peer.peer, request = %kind, trace = context.trace, "the handler panicked");
+                tracing::error!(peer = %link.peer, request = %kind, trace = context.trace, "the handler panicked");
             }
             _ => {}
         }
         if let Some(sender) = sender {
-            let arrival = deadline.max(self.shared.env.now() + DELIVERY_TIMEOUT);
+            let arrival = deadline.max(shared.env.now() + DELIVERY_TIMEOUT);
             conclude(sender, kind, context, outcome, arrival).await;
         }
     }
@@ -276,10 +205,9 @@ fn context(kind: Kind, header: &[u8]) -> Result<Context, DecodeError> {
     }
 }
 
-async fn greet(connection: quinn::Connection, hello: Hello) {
-    if let Err(error) = tell(&connection, &hello).await {
-        tracing::debug!(remote = %connection.remote_address(), %error, "the peer was not greeted");
-    }
+fn scope(shared: &Shared, context: Context) -> Scope {
+    let left = Duration::from_millis(context.time_left_ms.into()).min(shared.limits.max_call);
+    Scope { trace: context.trace, deadline: shared.env.now() + left }
 }
 
 /// Ends a reply as its handler ended.

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::call::body_len;
+use crate::link::Link;
 use crate::stream::{Sender, decode_as};
 use crate::{Body, CallError, Scope};
 
@@ -24,7 +25,7 @@ pub trait Service: Send + Sync + 'static {
 
 /// A request that the role table allows its caller.
 pub struct IncomingCall {
-    pub(crate) caller: Arc<Caller>,
+    pub(crate) link: Arc<Link>,
     pub(crate) scope: Scope,
     pub(crate) context: Context,
     pub(crate) kind: Kind,
@@ -32,13 +33,6 @@ pub struct IncomingCall {
     pub(crate) body: Body,
     pub(crate) draining: CancellationToken,
     pub(crate) reply: Reply,
-}
-
-/// Who is at the other end of an accepted connection.
-#[derive(Debug)]
-pub(crate) struct Caller {
-    pub(crate) peer: Identity,
-    pub(crate) remote: SocketAddr,
 }
 
 /// The half that is replied on. It goes back to the server when the call is dropped, which then ends the stream or says
@@ -67,12 +61,12 @@ impl Drop for Reply {
 impl IncomingCall {
     /// Who asks.
     pub fn peer(&self) -> &Identity {
-        &self.caller.peer
+        &self.link.peer
     }
 
     /// Where the request comes from.
     pub fn remote(&self) -> SocketAddr {
-        self.caller.remote
+        self.link.remote
     }
 
     /// What calls made on behalf of this one carry on.
@@ -131,7 +125,7 @@ impl fmt::Debug for IncomingCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IncomingCall")
             .field("kind", &self.kind)
-            .field("caller", &self.caller)
+            .field("link", &self.link)
             .field("scope", &self.scope)
             .finish_non_exhaustive()
     }

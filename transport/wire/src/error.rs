@@ -96,6 +96,8 @@ codes! {
         WrongPeer = 5 "wrong peer",
         /// No Hello came in time.
         NoHello = 6 "no hello",
+        /// Nothing came from the peer while a request was open.
+        NoAnswer = 7 "no answer",
     }
 }
 

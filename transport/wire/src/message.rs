@@ -11,6 +11,7 @@ mod hello;
 mod list;
 mod live;
 mod offer;
+mod ping;
 mod pull;
 mod put_pieces;
 mod put_tag;
@@ -37,6 +38,7 @@ pub use hello::Hello;
 pub use list::{Cursor, List, Listing};
 pub use live::{Live, Liveness};
 pub use offer::{Offer, Wanted};
+pub use ping::Ping;
 pub use pull::{Progress, Pull, Pulled, Sources};
 pub use put_pieces::{PutPieces, Stored};
 pub use put_tag::PutTag;
@@ -102,12 +104,14 @@ pub const MAX_LISTING_BYTES: u32 = 1024 * 1024;
 pub const MAX_STATUS_BYTES: u32 = 1024 * 1024;
 
 kinds! {
-    /// The server's first word on a connection.
+    /// The first word of either side of a connection.
     Hello = 1, body: 0;
-    /// The server is going away.
+    /// The speaker is going away.
     Drain = 2, body: 0;
     /// A request was not done.
     Failure = 3, body: 0;
+    /// Are you there?
+    Ping = 4, body: 0;
     /// Content is offered for a push.
     Offer = 16, body: Manifest::MAX_BYTES;
     /// Which of the offered pieces are wanted.
@@ -176,6 +180,13 @@ kinds! {
     Status = 64, body: 0;
     /// The node's traffic, in sum and a peer.
     StatusReport = 65, body: MAX_STATUS_BYTES;
+}
+
+impl Kind {
+    /// Whether such a request carries pieces, or is answered by some: it belongs on a data connection.
+    pub const fn carries_pieces(self) -> bool {
+        matches!(self, Self::GetPieces | Self::PutPieces)
+    }
 }
 
 impl fmt::Display for Kind {

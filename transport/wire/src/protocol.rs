@@ -35,6 +35,7 @@ const SOURCES: &[&str] = &[
     include_str!("message/list.rs"),
     include_str!("message/live.rs"),
     include_str!("message/offer.rs"),
+    include_str!("message/ping.rs"),
     include_str!("message/pull.rs"),
     include_str!("message/put_pieces.rs"),
     include_str!("message/put_tag.rs"),

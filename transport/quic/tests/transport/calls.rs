@@ -30,8 +30,8 @@ async fn a_call_is_answered_and_carries_its_trace_and_its_caller() {
     assert_eq!(answer.body.remaining(), 5);
     assert_eq!(answer.body.collect().await.unwrap().concat(), b"piece");
     let (kind, peer, trace) = calls.recv().await.unwrap();
-    assert_eq!((kind, &peer, trace), (Kind::GetPieces, pair.client.identity(), 77));
-    assert_eq!(connection.peer(), pair.server.identity());
+    assert_eq!((kind, &peer, trace), (Kind::GetPieces, &pair.client.identity(), 77));
+    assert_eq!(*connection.peer(), pair.server.identity());
 }
 
 #[tokio::test]

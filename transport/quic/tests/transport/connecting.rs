@@ -70,7 +70,7 @@ async fn a_server_that_serves_in_another_of_its_roles_is_refused() {
     let pair = Pair::new(reply_pieces);
     let addr = pair.server.local_addr();
     let error = pair.client.connect(addr, Role::Tracker, pair.deadline()).await.unwrap_err();
-    assert_eq!(error, ConnectError::WrongRole { addr, expect: Role::Tracker, serving: SERVING });
+    assert_eq!(error, ConnectError::WrongRole { addr, expect: Role::Tracker, serving: Some(SERVING) });
 }
 
 #[tokio::test]
@@ -192,13 +192,18 @@ async fn a_limit_of_nothing_is_no_configuration() {
     let limits = [
         Limits { max_connections: 0, ..Limits::default() },
         Limits { max_streams: 0, ..Limits::default() },
-        Limits { max_mtu: 1000, ..Limits::default() },
+        Limits { max_datagram: 1000, ..Limits::default() },
     ];
     for limits in limits {
         let addr = "127.0.0.1:0".parse().unwrap();
         let security = ca.security("node", CALLER);
-        let opened =
-            rdcq_transport::Endpoint::open(&env, &rdcq_transport::Udp, addr, security, limits.clone());
+        let opened = rdcq_transport::Endpoint::open(
+            &env,
+            &rdcq_transport::Udp::default(),
+            addr,
+            security,
+            limits.clone(),
+        );
         assert!(opened.is_err(), "{limits:?}");
     }
 }

@@ -219,8 +219,7 @@ async fn a_server_that_talks_out_of_turn_loses_the_connection() {
     let chatty = RawServer::open(&security);
     let talking = async {
         let connection = chatty.accept().await;
-        tell(&connection, &bytes_of(&hello(&security, SERVING))).await;
-        tell(&connection, &bytes_of(&hello(&security, SERVING))).await;
+        tell(&connection, &bytes_of(&hello(&security, SERVING)).repeat(2)).await;
         connection.closed().await
     };
     let connecting = pair.client.connect(chatty.addr(), SERVING, pair.deadline());

@@ -53,13 +53,14 @@ impl Ca {
             identity: credentials.identity().clone(),
             server: credentials.server_config(),
             client: credentials.client_config(),
-            identify: |certs| identify(certs).map_err(|error| error.to_string()),
+            judge: Arc::new(|certs| identify(certs).map_err(|error| error.to_string())),
+            reset_secret: [7; 32],
         }
     }
 }
 
 pub(crate) fn open(env: &Env, security: Security, limits: Limits) -> Endpoint {
-    Endpoint::open(env, &Udp, "127.0.0.1:0".parse().unwrap(), security, limits).unwrap()
+    Endpoint::open(env, &Udp::default(), "127.0.0.1:0".parse().unwrap(), security, limits).unwrap()
 }
 
 /// A service made of a function; counts how often it was called.

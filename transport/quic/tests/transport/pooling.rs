@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rdcq_transport::{CallError, ConnectError, Limits, Pool, Scope};
+use rdcq_transport::{CallError, ConnectError, DataPorts, Limits, Pool, Scope};
 use rdcq_wire::{CloseCode, ErrorCode};
 
 use crate::pair::{CALLER, Pair, SERVING, get_pieces, open, reply_pieces};
@@ -110,7 +110,8 @@ async fn the_connection_used_longest_ago_makes_room() {
 
 #[tokio::test]
 async fn a_connection_that_stays_silent_is_not_used_again() {
-    let pair = Pair::new(reply_pieces);
+    let limits = Limits { data_ports: DataPorts::None, ..Limits::default() };
+    let pair = Pair::with(limits, reply_pieces);
     let pool = Pool::new(pair.env.clone(), pair.client.clone());
     let (addr, relay) = relay(pair.server.local_addr()).await;
     pool.call(addr, SERVING, pair.scope(), &get_pieces(0), Vec::new()).await.unwrap();

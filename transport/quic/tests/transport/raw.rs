@@ -96,9 +96,10 @@ pub(crate) fn hello(security: &Security, serving: Role) -> Hello {
         herd: own.herd,
         node: own.node,
         roles: own.roles,
-        serving,
+        serving: Some(serving),
         oldest: PROTOCOL_VERSION,
         newest: PROTOCOL_VERSION,
+        data_ports: rdcq_wire::List::default(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The server is going away: on a stream of its own that the server opens.
+//! The speaker is going away: on its control stream.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,316 @@
+//! One QUIC connection and the peer at its other end, whichever side opened it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use rdcq_env::Env;
+use rdcq_wire::message::{Hello, Ping};
+use rdcq_wire::{CloseCode, Identity, NodeId, Role};
+use tokio::time::Instant;
+
+use crate::Plane;
+use crate::greeting;
+use crate::stream::{Sender, close};
+
+/// Which side of a connection this node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// It opened the connection, and is the one to close it.
+    Dialled,
+    /// The peer did.
+    Accepted,
+}
+
+/// One QUIC connection and the peer at its other end.
+pub(crate) struct Link {
+    pub(crate) quic: quinn::Connection,
+    pub(crate) peer: Identity,
+    pub(crate) remote: SocketAddr,
+    pub(crate) plane: Plane,
+    pub(crate) side: Side,
+    /// Runs what belongs to the connection, on the thread that drives it.
+    pub(crate) env: Env,
+    opened: Instant,
+    told: OnceLock<Told>,
+    usable: AtomicBool,
+    /// Closed because nothing came from the peer.
+    silent: AtomicBool,
+    /// To be closed once no request of the peer is being served.
+    leaving: AtomicBool,
+    /// Calls that this side has open.
+    calls: AtomicU32,
+    /// Requests of the peer that are being served.
+    served: AtomicU32,
+    requests: AtomicU64,
+    /// When the connection was last used by either side, in milliseconds after it was opened.
+    used_ms: AtomicU64,
+    watched: AtomicBool,
+    /// This side's control stream. Taken out while it is written to.
+    control: Mutex<Option<Sender>>,
+}
+
+/// What the peer said of itself.
+struct Told {
+    serving: Option<Role>,
+    data_ports: Box<[u16]>,
+}
+
+impl Link {
+    pub(crate) fn new(
+        env: &Env,
+        quic: quinn::Connection,
+        peer: Identity,
+        plane: Plane,
+        side: Side,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            remote: quic.remote_address(),
+            quic,
+            peer,
+            plane,
+            side,
+            opened: env.now(),
+            env: env.clone(),
+            told: OnceLock::new(),
+            usable: AtomicBool::new(true),
+            silent: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            calls: AtomicU32::new(0),
+            served: AtomicU32::new(0),
+            requests: AtomicU64::new(1),
+            used_ms: AtomicU64::new(0),
+            watched: AtomicBool::new(false),
+            control: Mutex::new(None),
+        })
+    }
+
+    /// Keeps what the peer said of itself.
+    pub(crate) fn note(&self, hello: &Hello) {
+        // A second Hello is refused where it is read.
+        let _ = self.told.set(Told { serving: hello.serving, data_ports: hello.data_ports.as_ref().into() });
+    }
+
+    /// The role that the peer serves at the address it speaks from, once it has said so.
+    pub(crate) fn serving(&self) -> Option<Role> {
+        self.told.get()?.serving
+    }
+
+    /// Which of the peer's data sockets this node should speak to; none if it has none.
+    pub(crate) fn data_addr(&self, own: &NodeId) -> Option<SocketAddr> {
+        let ports = &self.told.get()?.data_ports;
+        let port = ports.get(pick(own, &self.peer.node, ports.len())?)?;
+        Some(SocketAddr::new(self.remote.ip(), *port))
+    }
+
+    /// Whether new calls make sense.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.usable.load(Ordering::Relaxed) && self.quic.close_reason().is_none()
+    }
+
+    /// Says that no new calls should be made here.
+    pub(crate) fn retire(&self) {
+        self.usable.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether it was closed because nothing came from the peer.
+    pub(crate) fn fell_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.env.now().saturating_duration_since(self.opened)
+    }
+
+    /// How long neither side has used it.
+    pub(crate) fn idle(&self) -> Duration {
+        if self.open_calls() > 0 || self.served.load(Ordering::Relaxed) > 0 {
+            return Duration::ZERO;
+        }
+        self.age().saturating_sub(Duration::from_millis(self.used_ms.load(Ordering::Relaxed)))
+    }
+
+    /// Calls that this side has open.
+    pub(crate) fn open_calls(&self) -> u32 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    fn touch(&self) {
+        let ms = u64::try_from(self.age().as_millis()).unwrap_or(u64::MAX);
+        self.used_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// A number for the next request on this connection.
+    pub(crate) fn next_request(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Counts a request of the peer for as long as what is returned lives.
+    pub(crate) fn serve_one(self: &Arc<Self>) -> Served {
+        self.touch();
+        self.served.fetch_add(1, Ordering::Relaxed);
+        Served(Arc::clone(self))
+    }
+
+    /// Requests of the peer that are being served.
+    pub(crate) fn being_served(&self) -> u32 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// Counts a call of this side for as long as what is returned lives; meanwhile a peer that is gone is noticed.
+    pub(crate) fn begin_call(self: &Arc<Self>) -> Calling {
+        self.touch();
+        self.calls.fetch_add(1, Ordering::AcqRel);
+        if !self.watched.swap(true, Ordering::AcqRel) {
+            self.env.spawn(watch(Arc::clone(self)));
+        }
+        Calling(Arc::clone(self))
+    }
+
+    /// Closes a connection that this side opened and has no more use for, as soon as the peer has none either.
+    pub(crate) fn leave(&self) {
+        if self.side == Side::Accepted {
+            return;
+        }
+        self.leaving.store(true, Ordering::SeqCst);
+        if self.being_served() == 0 {
+            close(&self.quic, CloseCode::Done, "");
+        }
+    }
+
+    /// Keeps this side's control stream for later words.
+    pub(crate) fn keep_control(&self, sender: Sender) {
+        *self.control() = Some(sender);
+    }
+
+    /// This side's control stream; none while somebody else writes to it.
+    pub(crate) fn take_control(&self) -> Option<Sender> {
+        self.control().take()
+    }
+
+    fn control(&self) -> std::sync::MutexGuard<'_, Option<Sender>> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("peer", &self.peer)
+            .field("remote", &self.remote)
+            .field("plane", &self.plane)
+            .field("side", &self.side)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request of the peer that is being served.
+pub(crate) struct Served(Arc<Link>);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.touch();
+        let last = self.0.served.fetch_sub(1, Ordering::SeqCst) == 1;
+        if last && self.0.leaving.load(Ordering::SeqCst) {
+            close(&self.0.quic, CloseCode::Done, "");
+        }
+    }
+}
+
+/// A call of this side that is open.
+pub(crate) struct Calling(Arc<Link>);
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        self.0.touch();
+        self.0.calls.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// How often a connection with open calls is looked at. A peer that dies right after a look is given up after
+/// `SILENT_BEATS + 1` of them, which is less than 3 s.
+const BEAT: Duration = Duration::from_millis(700);
+
+/// Looks in a row without a datagram after which a peer is given up. From the first of them on it was asked for a sign.
+const SILENT_BEATS: u32 = 3;
+
+/// Gives the peer up if nothing comes from it while calls are open: QUIC's own timeout is for idle connections, and
+/// far too long for whoever waits.
+async fn watch(link: Arc<Link>) {
+    let heard = || link.quic.stats().udp_rx.datagrams;
+    let (mut last, mut silent) = (heard(), 0);
+    loop {
+        let began = link.env.now();
+        tokio::time::sleep(BEAT).await;
+        if link.quic.close_reason().is_some() || link.is_unwatched() {
+            return;
+        }
+        let now = heard();
+        // A look that comes late says that this node stood still, and nothing of the peer.
+        let stood_still = link.env.now().saturating_duration_since(began) > BEAT * 2;
+        if now != last || stood_still {
+            (last, silent) = (now, 0);
+            continue;
+        }
+        silent += 1;
+        if silent >= SILENT_BEATS {
+            tracing::info!(peer = %link.peer.node, remote = %link.remote, "given up: nothing comes from it");
+            link.silent.store(true, Ordering::Relaxed);
+            link.retire();
+            return close(&link.quic, CloseCode::NoAnswer, "nothing came for 3 s while a request was open");
+        }
+        greeting::say(&link, &Ping {}).await;
+    }
+}
+
+impl Link {
+    /// Whether nobody waits for anything any more; the watch then ends.
+    fn is_unwatched(&self) -> bool {
+        if self.open_calls() > 0 {
+            return false;
+        }
+        self.watched.store(false, Ordering::Release);
+        // Whoever began a call just before found the watch still there.
+        self.open_calls() == 0 || self.watched.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// Which of `count` sockets two nodes use for each other: FNV-1a over both names, the smaller first, so that either
+/// side comes to the same.
+pub(crate) fn pick(one: &NodeId, other: &NodeId, count: usize) -> Option<usize> {
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let (low, high) = if one.as_str() <= other.as_str() { (one, other) } else { (other, one) };
+    let bytes = low.as_str().bytes().chain([0]).chain(high.as_str().bytes()).chain([0]);
+    let hash = bytes.fold(BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    usize::try_from(hash % u64::try_from(count).ok().filter(|count| *count > 0)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_nodes_pick_the_same_socket_for_each_other() {
+        let (a, b): (NodeId, NodeId) = ("a".parse().unwrap(), "b".parse().unwrap());
+        // FNV-1a of the bytes 61 00 62 00 is 0xab40_d782_0d40_8076, which anybody can compute from PROTOCOL.md.
+        assert_eq!([5, 7, 8].map(|count| pick(&a, &b, count)), [Some(3), Some(5), Some(6)]);
+        for count in 1..9 {
+            assert_eq!(pick(&a, &b, count), pick(&b, &a, count));
+        }
+        assert_eq!(pick(&a, &b, 0), None);
+    }
+
+    #[test]
+    fn many_pairs_spread_over_all_sockets() {
+        let own: NodeId = "agent-1".parse().unwrap();
+        let mut counts = [0; 4];
+        for number in 0..400 {
+            let peer: NodeId = format!("agent-{number}").parse().unwrap();
+            counts[pick(&own, &peer, 4).unwrap()] += 1;
+        }
+        assert!(counts.iter().all(|count| (60..140).contains(count)), "{counts:?}");
+    }
+}
