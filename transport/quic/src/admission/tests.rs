@@ -318,6 +318,41 @@ async fn sources_that_fail_on_and_on_share_what_is_left_for_all_of_them() {
 }
 
 #[tokio::test]
+async fn a_busy_node_begins_handshakes_at_its_rate_and_no_faster() {
+    for validated in [false, true] {
+        let mut node = Node::new(128, Load::Busy);
+        for ms in 0..10_000 {
+            node.advance(node.start + MS * ms);
+            let shown = node.attempt(0, outsider(ms as usize), validated, Outcome::Done, HANDSHAKE);
+            if shown == Shown::Retry {
+                node.attempt(0, outsider(ms as usize), true, Outcome::Done, HANDSHAKE);
+            }
+        }
+        node.check_rate();
+        let most = 10 * BUSY_HANDSHAKES_PER_SECOND + BUSY_BURST;
+        assert!((most - 5..=most).contains(&(node.busy_begins.len() as u32)), "{}", node.busy_begins.len());
+    }
+}
+
+#[tokio::test]
+async fn sources_that_failed_leave_a_busy_node_room_for_one_that_has_not() {
+    let mut node = Node::new(128, Load::Busy);
+    for ms in 0..5000 {
+        node.advance(node.start + MS * ms);
+        node.insist(0, outsider(ms as usize % 1000), Outcome::Failed, HANDSHAKE);
+    }
+    // They fail on, and take what there is for them; who has not failed does not wait at all.
+    for ms in 5000..8000 {
+        node.advance(node.start + MS * ms);
+        node.insist(0, outsider(ms as usize % 1000), Outcome::Failed, HANDSHAKE);
+        if ms % 20 == 0 {
+            assert_eq!(node.insist(1, HONEST, Outcome::Done, HANDSHAKE), Shown::Admit);
+        }
+    }
+    assert!(node.admission.waiting() > 0, "the others had no need to wait either");
+}
+
+#[tokio::test]
 async fn an_idle_node_admits_as_fast_as_handshakes_end() {
     let mut node = Node::new(128, Load::Idle);
     for round in 0..10_000 {
