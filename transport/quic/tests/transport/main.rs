@@ -8,4 +8,5 @@ mod hostile;
 mod leaving;
 mod pair;
 mod pooling;
+mod pressure;
 mod raw;
