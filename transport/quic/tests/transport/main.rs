@@ -4,6 +4,7 @@
 
 mod calls;
 mod connecting;
+mod gaps;
 mod hostile;
 mod leaving;
 mod pair;

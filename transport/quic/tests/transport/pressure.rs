@@ -12,6 +12,7 @@ use rdcq_wire::frame::{MAX_HEADER, PREFIX_LEN};
 use rdcq_wire::message::{Failure, GetPieces, PutPieces, Stored};
 use rdcq_wire::{Context, ErrorCode, Kind, Message, Prefix, ResetCode, frame};
 
+use crate::gaps;
 use crate::pair::{CALLER, Pair, SERVING, get_pieces, pattern, pieces, put_pieces, reply_pieces, soon};
 use crate::raw::{CONTEXT, RawClient, RawServer, bytes_of, hello, prefix, relay, tell};
 
@@ -474,6 +475,70 @@ async fn a_body_that_nobody_reads_fills_its_windows_and_no_more() {
     assert!(room.contains(&total), "{total} bytes on all streams");
     pushy.connection.close(0u32.into(), b"");
     works_until(&pair, &bystander, || pair.server.accepted() == 1 && generous.calls.count() == 0).await;
+    nothing_is_left(&pair).await;
+}
+
+/// Opens a stream that announces the longest body, and sends `frames` small parts of it with a gap behind each.
+async fn send_gaps(client: &RawClient, frames: usize) -> Result<quinn::SendStream, quinn::WriteError> {
+    let head = frame::encode(CONTEXT, &put_pieces(), PutPieces::KIND.max_body()).unwrap();
+    let (mut send, _receive) = client.connection.open_bi().await.unwrap();
+    let whole = [&head[..], &pattern(gaps::WHOLE as usize - head.len())[..]].concat();
+    send.write_all(&whole).await?;
+    for _ in 0..frames {
+        // So small that what is kept to know where it belongs counts more than what it carries.
+        send.write_all(&[3; 16]).await?;
+        // Each goes into a datagram of its own.
+        tokio::task::yield_now().await;
+    }
+    Ok(send)
+}
+
+#[tokio::test]
+async fn gaps_that_are_never_filled_cost_the_connection_before_they_cost_memory() {
+    /// What quinn keeps of a stream in pieces; how many it has is looked at once there are twice as many.
+    const MAX_PIECES: usize = 1024;
+    let (live, read) = (Live::default(), Arc::new(AtomicU64::new(0)));
+    let (calls, counted) = (live.clone(), Arc::clone(&read));
+    let pair = Pair::with(limits(), move |mut call: IncomingCall| {
+        let (alive, counted) = (calls.enter(), Arc::clone(&counted));
+        async move {
+            let _alive = alive;
+            if call.kind() == Kind::GetPieces {
+                return reply_pieces(call).await;
+            }
+            while let Some(bytes) = call.body().next().await? {
+                counted.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+            }
+            call.reply(&Stored {}, Vec::new()).await
+        }
+    });
+    let bystander = pair.connect().await;
+    let security = pair.ca.security("gapping", CALLER);
+    let client = RawClient::connect_as(gaps::config(&security), pair.server.local_addr()).await;
+    let before = resident();
+    let mut streams = Vec::new();
+    for _ in 0..16 {
+        streams.push(send_gaps(&client, MAX_PIECES - 24).await.unwrap());
+        works(&pair, &bystander).await;
+    }
+    let frames = client.connection.stats().frame_tx.stream;
+    assert!(frames > 8 * MAX_PIECES as u64, "only {frames} frames: the gaps are few");
+    let grown = resident().saturating_sub(before);
+    assert!(grown < MAX_GROWTH / 2, "{grown} bytes for {frames} frames");
+    // What follows the first gap is not read: it is a gap, and stays one.
+    assert!(read.load(Ordering::SeqCst) <= 16 * (gaps::WHOLE + 16), "the gaps were filled");
+    assert_eq!((client.connection.close_reason(), live.count()), (None, 16));
+
+    // One stream with more than that costs all.
+    let error = soon(async {
+        match send_gaps(&client, 8 * MAX_PIECES).await {
+            Ok(_) => client.connection.closed().await,
+            Err(_) => client.connection.close_reason().unwrap(),
+        }
+    });
+    let error = error.await.to_string();
+    assert!(error.contains("too many gaps"), "{error}");
+    works_until(&pair, &bystander, || pair.server.accepted() == 1 && live.count() == 0).await;
     nothing_is_left(&pair).await;
 }
 

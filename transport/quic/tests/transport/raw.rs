@@ -29,6 +29,10 @@ impl RawClient {
         let crypto = QuicClientConfig::try_from(Arc::clone(&security.client)).unwrap();
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
         config.transport_config(Arc::new(transport));
+        Self::connect_as(config, addr).await
+    }
+
+    pub(crate) async fn connect_as(config: quinn::ClientConfig, addr: SocketAddr) -> Self {
         let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         let connection = endpoint.connect_with(config, addr, "rdcq").unwrap().await.unwrap();
         Self { _endpoint: endpoint, connection }
