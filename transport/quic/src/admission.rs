@@ -46,7 +46,7 @@ const RESERVED_BURST: u32 = BUSY_BURST / 2;
 /// Handshakes a second for all sources together that fail on and on: 2 % of a core, busy or not.
 const SUSPECTS_PER_SECOND: u32 = 50;
 const SUSPECTS_BURST: u32 = 50;
-/// Proofs of address that are asked for a second while the node moves data; one costs a hundredth of a handshake.
+/// Proofs of address that are asked for a second while the node moves data; one costs a small part of a handshake.
 const BUSY_RETRIES_PER_SECOND: u32 = 2000;
 const BUSY_RETRIES_BURST: u32 = 500;
 /// Failures from unproven addresses, a second and at once, after which every address is to be proven. Honest peers lose a

@@ -297,7 +297,8 @@ async fn streams_on_which_nothing_more_is_said_are_reset_in_time_and_may_be_used
     let whole = bytes_of(&get_pieces(0));
     for said in [1, PREFIX_LEN - 1, PREFIX_LEN, whole.len() - 1] {
         let mut opened = Vec::new();
-        for _ in 0..STREAMS {
+        // quinn keeps up to an eighth of the streams that may be used again to itself, until there are more.
+        for _ in 0..STREAMS - STREAMS / 8 {
             let (mut send, receive) = silent.connection.open_bi().await.unwrap();
             send.write_all(&whole[..said]).await.unwrap();
             opened.push((send, receive));
