@@ -24,6 +24,7 @@ mod pool;
 mod profile;
 mod server;
 mod service;
+mod socket;
 mod stream;
 
 pub use body::Body;
@@ -36,6 +37,7 @@ pub use limits::Limits;
 pub use network::{Binding, Network, Udp};
 pub use pool::Pool;
 pub use service::{IncomingCall, Refusal, Service};
+pub use socket::{Flusher, JoiningSocket, SendFigures};
 
 /// The version of the protocol that this crate speaks; the ALPN identifier names it, too.
 pub const PROTOCOL_VERSION: u16 = 1;
