@@ -30,6 +30,7 @@ mod pool;
 mod profile;
 mod server;
 mod service;
+mod socket;
 mod stream;
 
 pub use body::Body;
@@ -42,6 +43,7 @@ pub use limits::{DataPorts, Limits};
 pub use network::{Binding, Network, Plane, Udp};
 pub use pool::Pool;
 pub use service::{IncomingCall, Refusal, Reserved, Service};
+pub use socket::{Flusher, JoiningSocket, SendFigures};
 
 /// The version of the protocol that this crate speaks; the ALPN identifier names it, too.
 pub const PROTOCOL_VERSION: u16 = 1;
