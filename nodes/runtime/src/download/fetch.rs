@@ -12,6 +12,7 @@ use rdcq_transport::{CallError, Scope};
 use rdcq_wire::message::{GetManifest, GetPieces, Neighbour, Pieces};
 use rdcq_wire::{Digest, ErrorCode, Manifest, Role, Span};
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Download, Input};
 
@@ -74,10 +75,36 @@ pub(super) struct Order {
     pub(super) partial: Partial,
 }
 
+impl Order {
+    /// What went wrong, and with whom.
+    fn told(&self, error: &CallError) -> String {
+        format!("{} {}: {error}", self.role, self.addr)
+    }
+}
+
 /// Fetches, checks and stores a span, and says how it went.
 pub(super) async fn pieces(download: Download, order: Order, inputs: mpsc::Sender<Input>) {
+    let deadline = download.env.now() + PIECES_PATIENCE;
+    let input = match download.pool.get_data(order.addr, order.role, deadline).await {
+        // The bytes stay on the thread that receives them.
+        Ok(connection) => {
+            let fetching = fetch(download, order, inputs.clone());
+            match AbortOnDropHandle::new(connection.env().spawn(fetching)).await {
+                Ok(input) => input,
+                Err(stopped) if stopped.is_panic() => std::panic::resume_unwind(stopped.into_panic()),
+                // The runtime is shutting down.
+                Err(_) => return,
+            }
+        }
+        Err(error) => Input::Failed(order.request, kind_of(&error), order.told(&error)),
+    };
+    // The driver may be gone; then nobody needs to know.
+    let _ = inputs.send(input).await;
+}
+
+async fn fetch(download: Download, order: Order, inputs: mpsc::Sender<Input>) -> Input {
     let request = order.request;
-    let input = match receive(&download, &order, &inputs).await {
+    match receive(&download, &order, &inputs).await {
         Ok((span, bytes)) => match store(&order, span, bytes, &inputs).await {
             Ok(()) => Input::Verified(request, span, order.role),
             Err(error @ StoreError::WrongBytes { .. }) => {
@@ -86,9 +113,7 @@ pub(super) async fn pieces(download: Download, order: Order, inputs: mpsc::Sende
             Err(error) => Input::StoreFailed(error),
         },
         Err((failure, why)) => Input::Failed(request, failure, why),
-    };
-    // The driver may be gone; then nobody needs to know.
-    let _ = inputs.send(input).await;
+    }
 }
 
 /// Checks and stores what came. However long the disk takes, a peer whose bytes are here is not silent.
@@ -117,7 +142,7 @@ async fn receive(
     order: &Order,
     inputs: &mpsc::Sender<Input>,
 ) -> Result<(Span, Bytes), (Failure, String)> {
-    let failed = |error: CallError| (kind_of(&error), format!("{} {}: {error}", order.role, order.addr));
+    let failed = |error: CallError| (kind_of(&error), order.told(&error));
     let scope = Scope { trace: download.trace, deadline: download.env.now() + PIECES_PATIENCE };
     let request = GetPieces { digest: download.digest, span: order.span };
     let call = download.pool.call(order.addr, order.role, scope, &request, Vec::new());
