@@ -15,6 +15,8 @@ use crate::herd;
 
 /// How long anything may take before the bench fails.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A push that no origin knows, of as many bytes as make the request 64.
+const PUSH: u64 = 1 << 55;
 /// One number for all calls, of as many bytes as a random one.
 const TRACE: u64 = u64::MAX / 3;
 
@@ -153,9 +155,19 @@ fn scope(host: &Host) -> Scope {
 }
 
 const fn release() -> Release {
-    Release { push: 1, digest: Digest::from_bytes([1; Digest::LEN]) }
+    Release { push: PUSH, digest: Digest::from_bytes([1; Digest::LEN]) }
 }
 
 const fn leave() -> Announce {
     Announce { digest: Digest::from_bytes([1; Digest::LEN]), goal: Goal::Leave, port: 7405 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_64_bytes() {
+        assert_eq!(ask_lens().unwrap(), (64, 24));
+    }
 }

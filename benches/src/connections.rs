@@ -87,8 +87,17 @@ async fn hold_both(arguments: &Arguments, run: usize) -> anyhow::Result<(Seen, S
     let folder = tempfile::Builder::new().prefix("rdcq-connections-").tempdir_in(&arguments.dir)?;
     let herd = Herd::new(folder.path(), DEFAULT_DATAGRAM, arguments.count)?;
     let (mut rdcq, mut bare) = (start_rdcq(&herd).await?, start_bare(&herd).await?);
+    // One connection, so that what is allocated once is there before anything is compared.
     for side in [&mut rdcq, &mut bare] {
-        side.warm_up().await?;
+        let _: f64 = side.caller.ask("open 1").await?;
+        let _: Alive = side.caller.ask("alive").await?;
+        let () = side.caller.ask("close").await?;
+    }
+    tokio::time::sleep(SETTLE_CLOSED).await;
+    let _: usize = bare.server.ask("purge").await?;
+    for side in [&mut rdcq, &mut bare] {
+        side.seen.rss_before = side.server.rss_bytes()?;
+        side.seen.heap[0] = side.heap().await?;
     }
     for round in 0..arguments.rounds {
         for turn in Turn::order(run + round) {
@@ -98,12 +107,12 @@ async fn hold_both(arguments: &Arguments, run: usize) -> anyhow::Result<(Seen, S
         let hold = if round == 0 { Duration::from_secs(arguments.hold) } else { Duration::ZERO };
         idle([&mut rdcq, &mut bare], hold).await?;
         for side in [&mut rdcq, &mut bare] {
-            side.close().await?;
+            let () = side.caller.ask("close").await?;
         }
         tokio::time::sleep(SETTLE_CLOSED).await;
+        let _: usize = bare.server.ask("purge").await?;
     }
     for side in [&mut rdcq, &mut bare] {
-        // quinn gives connections up when they are drained, so what is held of them is let go of only now.
         side.seen.heap[2] = side.heap().await?;
     }
     Ok((rdcq.seen, bare.seen))
@@ -139,27 +148,12 @@ async fn idle(sides: [&mut Held; 2], hold: Duration) -> anyhow::Result<()> {
 }
 
 impl Held {
-    /// One connection, so that what is allocated once is there before anything is compared.
-    async fn warm_up(&mut self) -> anyhow::Result<()> {
-        let _: f64 = self.caller.ask("open 1").await?;
-        let _: Alive = self.caller.ask("alive").await?;
-        self.close().await?;
-        tokio::time::sleep(SETTLE_CLOSED).await;
-        self.seen.rss_before = self.server.rss_bytes()?;
-        self.seen.heap[0] = self.heap().await?;
-        Ok(())
-    }
-
     async fn open(&mut self, count: usize) -> anyhow::Result<()> {
         self.seen.opened_in_s = self.caller.ask(&format!("open {count}")).await?;
         tokio::time::sleep(SETTLE_OPEN).await;
         self.seen.rss_held.push(self.server.rss_bytes()?);
         self.seen.heap[1] = self.heap().await?;
         Ok(())
-    }
-
-    async fn close(&mut self) -> anyhow::Result<()> {
-        self.caller.ask("close").await
     }
 
     async fn heap(&mut self) -> anyhow::Result<Option<f64>> {

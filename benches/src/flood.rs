@@ -22,6 +22,8 @@ use flooder::Reached;
 const RISING: Duration = Duration::from_millis(500);
 /// How long the origin rests after it, so that one run does not pay for another.
 const FALLING: Duration = Duration::from_secs(1);
+/// Pulls before the first that counts.
+const WARM_UP: usize = 2;
 /// How often memory is looked at during a pull.
 const LOOK: Duration = Duration::from_millis(50);
 const MIB: f64 = 1024.0 * 1024.0;
@@ -54,7 +56,7 @@ struct Beside {
     reached: Reached,
     /// CPU seconds of the flooder for each second of the flood.
     flooder_cores: f64,
-    /// Most bytes that the origin had resident during the flood, over what it had before the first.
+    /// Most bytes that the origin had resident during the flood, over the most before the first.
     growth: f64,
 }
 
@@ -68,9 +70,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (mut flooder, _) = Part::start(&["flooder", &certs, &outsider, &handshakes, &garbage]).await?;
     let unread = UdpSocket::bind("127.0.0.1:0")?;
     let aims = (seeded.herd.origin_addr(), unread.local_addr()?);
-    // What one pull takes of memory is no growth.
-    seeded.pull().await?;
-    let before = seeded.origin.rss_bytes()?;
+    // What pulls take of memory beside a flood that the origin knows nothing of is no growth.
+    let mut before = 0.0_f64;
+    for _ in 0..WARM_UP {
+        before = before.max(pull_beside(&seeded, &mut flooder, aims.1, 0.0).await?.growth);
+    }
     let pairs = turns::pairs(arguments.runs, async |turn| {
         let aim = if turn == Turn::Variant { aims.0 } else { aims.1 };
         let beside = pull_beside(&seeded, &mut flooder, aim, before).await?;

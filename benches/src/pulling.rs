@@ -139,3 +139,43 @@ fn check<'a>(manifest: &Manifest, span: Span, chunks: impl Iterator<Item = &'a [
     anyhow::ensure!(piece.is_none(), "fewer bytes than {span:?} has");
     Ok(total)
 }
+
+#[cfg(test)]
+mod tests {
+    use rdcq_wire::{Piece, PieceTable};
+
+    use super::*;
+
+    fn manifest(pieces: &[&[u8]]) -> Manifest {
+        let piece = |bytes: &&[u8]| Piece { len: bytes.len() as u32, hash: Digest::of(bytes) };
+        let table = PieceTable::new(pieces.iter().map(piece).collect()).unwrap();
+        Manifest::of_file(Digest::of(&pieces.concat()), table)
+    }
+
+    fn checked(span: Span, chunks: &[&[u8]]) -> Option<u64> {
+        check(&manifest(&[b"one", b"second", b"3"]), span, chunks.iter().copied()).ok()
+    }
+
+    #[test]
+    fn pieces_are_right_however_their_bytes_are_cut() {
+        assert_eq!(checked(Span::new(0, 3), &[b"onesecond3"]), Some(10));
+        assert_eq!(checked(Span::new(0, 2), &[b"o", b"", b"nesec", b"ond"]), Some(9));
+        assert_eq!(checked(Span::new(1, 2), &[b"second", b"3"]), Some(7));
+    }
+
+    #[test]
+    fn one_wrong_byte_or_one_too_few_or_too_many_is_noticed() {
+        assert_eq!(checked(Span::new(0, 2), &[b"onesecone"]), None);
+        assert_eq!(checked(Span::new(0, 2), &[b"onesecon"]), None);
+        assert_eq!(checked(Span::new(0, 2), &[b"onesecond3"]), None);
+        assert_eq!(checked(Span::new(0, 2), &[b"one"]), None);
+    }
+
+    #[test]
+    fn what_is_asked_for_at_once_is_bounded_and_never_nothing() {
+        let long = vec![0; SPAN_BYTES as usize + 1];
+        let manifest = manifest(&[b"one", b"second", &long, b"3"]);
+        let counts: Vec<_> = (0..4).map(|first| span(&manifest, first).count).collect();
+        assert_eq!(counts, [2, 1, 1, 1]);
+    }
+}

@@ -240,3 +240,28 @@ fn make_garbage(number: usize, rng: &mut StdRng) -> (Vec<u8>, std::ops::Range<us
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn garbage_looks_like_what_it_should() {
+        let mut rng = StdRng::seed_from_u64(1);
+        for _ in 0..100 {
+            let (initial, id) = make_garbage(1, &mut rng);
+            assert_eq!(
+                (initial.len(), initial[0] >> 4, &initial[1..5]),
+                (INITIAL, 0b1100, &[0, 0, 0, 1][..])
+            );
+            // A length, the ID, another length and ID, no token, and a length of two bytes that ends with the datagram.
+            let rest = usize::from(u16::from_be_bytes([initial[24] & 0x3f, initial[25]]));
+            assert_eq!((usize::from(initial[5]), initial[14], initial[23]), (id.len(), 8, 0));
+            assert_eq!((initial[24] >> 6, 26 + rest), (1, INITIAL));
+
+            let (short, id) = make_garbage(2, &mut rng);
+            assert_eq!(short[0] >> 6, 0b01);
+            assert!(short.len() > id.end && make_garbage(0, &mut rng).0.len() > id.end);
+        }
+    }
+}
