@@ -25,6 +25,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
 #[command(name = "rdcq-benches", about = "Benchmarks of rdcq, each beside its baseline in the same run")]
@@ -96,9 +97,10 @@ fn main() -> anyhow::Result<()> {
     let done = runtime.block_on(async {
         match bench {
             Bench::Part(part) => run_part(part).await,
+            // Dropped, a bench takes its processes and files with it.
             bench => tokio::select! {
                 biased;
-                signal = tokio::signal::ctrl_c() => signal.map_err(Into::into).and_then(|()| Err(anyhow::anyhow!("interrupted"))),
+                interrupted = interrupted() => interrupted,
                 done = run_bench(bench) => done,
             },
         }
@@ -106,6 +108,17 @@ fn main() -> anyhow::Result<()> {
     // What still waits for peers that are gone is not waited for.
     runtime.shutdown_background();
     done
+}
+
+/// Waits for a signal to end.
+async fn interrupted() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        biased;
+        pressed = tokio::signal::ctrl_c() => pressed?,
+        _ = terminate.recv() => {}
+    }
+    anyhow::bail!("interrupted")
 }
 
 async fn run_bench(bench: Bench) -> anyhow::Result<()> {
