@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bare::bulk::Received;
 use crate::files::parse_size;
-use crate::herd::{DEFAULT_DATAGRAM, Herd, Run, Seeded};
+use crate::herd::{ETHERNET_DATAGRAM, Herd, Run, Seeded};
 use crate::processes::Part;
 use crate::report::{self, Line, Output};
 use crate::turns::{self, Turn, figures};
@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "1GiB", value_parser = parse_size)]
     size: u64,
     /// Bytes in a full datagram; may be given several times.
-    #[arg(long, default_values_t = [DEFAULT_DATAGRAM, 6500])]
+    #[arg(long, default_values_t = [ETHERNET_DATAGRAM, 6500])]
     datagram: Vec<u16>,
     /// How many times each side is run, in turn.
     #[arg(long, default_value_t = 15)]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rdcq_runtime::{Host, security};
 use rdcq_transport::{Answer, Connection, Endpoint, Limits, Pool, Scope, Security};
 use rdcq_wire::message::{Announce, GetManifest, GetPieces, Goal, Hello, Release, Released};
-use rdcq_wire::{CloseCode, Context, Digest, Manifest, Request, Role, Span, frame};
+use rdcq_wire::{CloseCode, Context, Digest, List, Manifest, Request, Role, Span, frame};
 
 use crate::herd;
 
@@ -48,9 +48,10 @@ impl Member {
             herd: own.herd,
             node: own.node,
             roles: own.roles,
-            serving: Role::Tracker,
+            serving: Some(Role::Tracker),
             oldest: rdcq_transport::PROTOCOL_VERSION,
             newest: rdcq_transport::PROTOCOL_VERSION,
+            data_ports: List::default(),
         };
         Ok(frame::encode(Context { request: 0, trace: 0, time_left_ms: 0 }, &hello, 0)?.len())
     }

@@ -9,7 +9,7 @@ use rdcq_wire::Role;
 
 use crate::calling::Alive;
 use crate::files::parse_size;
-use crate::herd::{DEFAULT_DATAGRAM, Herd};
+use crate::herd::{ETHERNET_DATAGRAM, Herd};
 use crate::processes::Part;
 use crate::report::{self, Line, Output};
 use crate::turns::{Turn, figures};
@@ -85,7 +85,7 @@ struct Seen {
 /// Both sides in new processes: both hold their connections at the same time.
 async fn hold_both(arguments: &Arguments, run: usize) -> anyhow::Result<(Seen, Seen)> {
     let folder = tempfile::Builder::new().prefix("rdcq-connections-").tempdir_in(&arguments.dir)?;
-    let herd = Herd::new(folder.path(), DEFAULT_DATAGRAM, arguments.count)?;
+    let herd = Herd::new(folder.path(), ETHERNET_DATAGRAM, arguments.count)?;
     let (mut rdcq, mut bare) = (start_rdcq(&herd).await?, start_bare(&herd).await?);
     // One connection, so that what is allocated once is there before anything is compared.
     for side in [&mut rdcq, &mut bare] {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::files::parse_size;
-use crate::herd::{DEFAULT_DATAGRAM, Herd, Run, Seeded};
+use crate::herd::{ETHERNET_DATAGRAM, Herd, Run, Seeded};
 use crate::processes::Part;
 use crate::report::{self, Line, Output};
 use crate::turns::{self, Turn, figures};
@@ -63,7 +63,7 @@ struct Beside {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     anyhow::ensure!(arguments.size > 0, "--size must be at least 1");
     let folder = tempfile::Builder::new().prefix("rdcq-flood-").tempdir_in(&arguments.dir)?;
-    let herd = Herd::new(folder.path(), DEFAULT_DATAGRAM, 0)?;
+    let herd = Herd::new(folder.path(), ETHERNET_DATAGRAM, 0)?;
     let (certs, outsider) = (herd.certs(), herd.outsider()?);
     let seeded = Seeded::start(herd, arguments.size).await?;
     let (handshakes, garbage) = (arguments.handshakes.to_string(), arguments.garbage.to_string());

@@ -9,7 +9,7 @@ use rdcq_wire::Role;
 
 use crate::calling::Rate;
 use crate::client::Member;
-use crate::herd::{DEFAULT_DATAGRAM, Herd};
+use crate::herd::{ETHERNET_DATAGRAM, Herd};
 use crate::processes::Part;
 use crate::report::{self, Line, Output};
 use crate::turns::{self, Turn, figures};
@@ -43,7 +43,7 @@ struct Run {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new().prefix("rdcq-handshakes-").tempdir_in(&arguments.dir)?;
-    let herd = Herd::new(folder.path(), DEFAULT_DATAGRAM, LINGERING)?;
+    let herd = Herd::new(folder.path(), ETHERNET_DATAGRAM, LINGERING)?;
     let (certs, addr) = (herd.certs(), herd.tracker_addr().to_string());
     let node = herd.start_tracker().await?;
     let (mut caller, _) = Part::start(&["caller", &certs, &addr, Role::Tracker.name()]).await?;

@@ -14,8 +14,8 @@ use rdcq_wire::{Digest, Identity, Name, Record, Role, RoleSet, TagQuery};
 use crate::files::{make_file, write_private};
 use crate::processes::{self, Part};
 
-/// Largest datagram of a node whose settings name none, in bytes.
-pub(crate) const DEFAULT_DATAGRAM: u16 = 1452;
+/// Largest datagram on plain Ethernet, in bytes.
+pub(crate) const ETHERNET_DATAGRAM: u16 = 1452;
 /// Room for whatever a bench holds, and for those who ask beside.
 const CONNECTIONS_BESIDE: usize = 1000;
 
@@ -106,14 +106,11 @@ impl Herd {
     fn settings(&self, name: &str, sections: &str) -> String {
         let list = |addrs: &[SocketAddr]| format!("[\"{}\"]", addrs[0]);
         let HerdAddresses { proxies, origins, build_indexes, trackers } = &self.addresses;
-        // The default is not written down: what is measured is what ships.
-        let transport = match self.datagram {
-            DEFAULT_DATAGRAM => String::new(),
-            datagram => format!("[transport]\nmax_datagram = {datagram}\n"),
-        };
+        let (connections, datagram) = (self.max_connections, self.datagram);
         format!(
             "data_dir = {:?}\n[identity]\nca = {:?}\ncert = {:?}\nkey = {:?}\n[herd]\nproxies = {}\norigins = {}\n\
-             build_indexes = {}\ntrackers = {}\n[limits]\nmax_connections = {}\n{transport}{sections}",
+             build_indexes = {}\ntrackers = {}\n[limits]\nmax_connections = {connections}\nmax_connections_per_node = {connections}\n\
+             [transport]\nmax_datagram = {datagram}\n{sections}",
             self.folder.join(name),
             self.certs.join("ca.pem"),
             self.certs.join("node.pem"),
@@ -122,7 +119,6 @@ impl Herd {
             list(origins),
             list(build_indexes),
             list(trackers),
-            self.max_connections,
         )
     }
 }
@@ -205,7 +201,9 @@ pub(crate) async fn run_node(path: &Path) -> anyhow::Result<()> {
     let text = fs::read_to_string(path)?;
     let config = Config::parse(&text, &path.display().to_string())?;
     let mut orders = processes::orders();
-    let _node = rdcq::Node::start(&Host::system(), config).await?;
+    // As `rdcq node` does.
+    let threads = rdcq::DataThreads::start()?;
+    let _node = rdcq::Node::start(&threads.host(), config).await?;
     processes::say("ready")?;
     while let Some(order) = orders.recv().await {
         anyhow::ensure!(order == "heap", "a node is told {order:?}");

@@ -89,9 +89,16 @@ fn main() -> anyhow::Result<()> {
     let bench = Arguments::parse().bench;
     let single = matches!(
         bench,
-        Bench::Part(Part::Caller(_) | Part::BareCaller(_) | Part::BareServer(_) | Part::Flooder(_))
+        Bench::Part(
+            Part::Node { .. }
+                | Part::Caller(_)
+                | Part::BareCaller(_)
+                | Part::BareServer(_)
+                | Part::Flooder(_)
+        )
     );
-    // One thread where two would mostly wake each other: with it, bare quinn is at its fastest.
+    // One thread where two would mostly wake each other: with it, bare quinn is at its fastest. A node answers on one, and
+    // has threads of its own for data.
     let mut builder = if single { Builder::new_current_thread() } else { Builder::new_multi_thread() };
     let runtime = builder.enable_all().build()?;
     let done = runtime.block_on(async {

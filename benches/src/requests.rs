@@ -12,7 +12,7 @@ use rdcq_wire::Role;
 use crate::calling::Rate;
 use crate::client::ask_lens;
 use crate::files::parse_size;
-use crate::herd::{DEFAULT_DATAGRAM, Herd};
+use crate::herd::{ETHERNET_DATAGRAM, Herd};
 use crate::processes::Part;
 use crate::report::{self, Line, Output};
 use crate::turns::{self, Turn, figures};
@@ -71,7 +71,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         return loaded::run(&arguments).await;
     }
     let folder = tempfile::Builder::new().prefix("rdcq-requests-").tempdir_in(&arguments.dir)?;
-    let herd = Herd::new(folder.path(), DEFAULT_DATAGRAM, 0)?;
+    let herd = Herd::new(folder.path(), ETHERNET_DATAGRAM, 0)?;
     let _origin = herd.start_origin().await?;
     let mut askers = Askers::start(&herd).await?;
     let mut lines = Vec::new();

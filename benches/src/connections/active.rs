@@ -3,7 +3,7 @@
 use rdcq_wire::Role;
 
 use super::{Arguments, SETTLE_CLOSED, SETTLE_OPEN};
-use crate::herd::{DEFAULT_DATAGRAM, Herd, Seeded};
+use crate::herd::{ETHERNET_DATAGRAM, Herd, Seeded};
 use crate::processes::Part;
 use crate::pulling::Pulled;
 use crate::report::{self, Line};
@@ -15,7 +15,7 @@ const RUNS: usize = 15;
 pub(super) async fn run(arguments: &Arguments, clients: usize) -> anyhow::Result<()> {
     anyhow::ensure!(clients > 0 && arguments.size > 0, "--active and --size must be at least 1");
     let folder = tempfile::Builder::new().prefix("rdcq-active-").tempdir_in(&arguments.dir)?;
-    let herd = Herd::new(folder.path(), DEFAULT_DATAGRAM, arguments.count + clients)?;
+    let herd = Herd::new(folder.path(), ETHERNET_DATAGRAM, arguments.count + clients)?;
     let seeded = Seeded::start(herd, arguments.size).await?;
     let (certs, addr) = (seeded.herd.certs(), seeded.herd.origin_addr().to_string());
     let (mut holder, _) = Part::start(&["caller", &certs, &addr, Role::Origin.name()]).await?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Arguments, Askers};
 use crate::calling::Rate;
-use crate::herd::{DEFAULT_DATAGRAM, Herd, Seeded};
+use crate::herd::{ETHERNET_DATAGRAM, Herd, Seeded};
 use crate::report::{self, Line};
 use crate::turns::{self, figures};
 
@@ -24,7 +24,7 @@ struct Slice {
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     anyhow::ensure!(arguments.size > 0, "--size must be at least 1");
     let folder = tempfile::Builder::new().prefix("rdcq-loaded-").tempdir_in(&arguments.dir)?;
-    let herd = Herd::new(folder.path(), DEFAULT_DATAGRAM, 0)?;
+    let herd = Herd::new(folder.path(), ETHERNET_DATAGRAM, 0)?;
     let seeded = Seeded::start(herd, arguments.size).await?;
     let mut askers = Askers::start(&seeded.herd).await?;
     let slices = async {
