@@ -1,67 +1,138 @@
 //! Child processes of a bench: this program again, in another part.
+//!
+//! Parent and child talk in lines: the child says when it is ready, the parent gives orders, the child answers each. A
+//! child ends with its handle, and when its input ends, which is when its parent has died of whatever.
 
 use std::io::{BufRead, BufReader, Write as _};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use rdcq_config::Config;
-use rdcq_runtime::Host;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+
+/// Lines on their way; a child says one for each order.
+const LINES: usize = 16;
+/// Longest time that a child may take to start or to carry out an order; most carry their own, much shorter limit.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Longest line of a child, in bytes, that is not taken for a fault.
+const MAX_LINE: usize = 64 * 1024;
 
 /// A child that ends with its handle.
-pub(crate) struct Part(Child);
+pub(crate) struct Part {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
 
 impl Part {
-    /// Starts this program with other arguments.
-    pub(crate) fn start(arguments: &[&str]) -> anyhow::Result<Self> {
+    /// Starts this program with other arguments and waits for its first line.
+    pub(crate) async fn start(arguments: &[&str]) -> anyhow::Result<(Self, String)> {
         let program = std::env::current_exe()?;
-        let child =
+        let mut child =
             Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        Ok(Self(child))
+        let output = child.stdout.take().context("the child's output is piped")?;
+        let (sender, lines) = mpsc::channel(LINES);
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines() {
+                let Ok(line) = line else { return };
+                if line.len() > MAX_LINE || sender.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut part = Self { child, lines };
+        let name = arguments.first().copied().unwrap_or_default();
+        let line = part.line().await.with_context(|| format!("{name} did not start"))?;
+        Ok((part, line))
     }
 
-    /// The next line that the child prints.
-    pub(crate) fn line(&mut self) -> anyhow::Result<String> {
-        let stdout = self.0.stdout.as_mut().context("the child's output is piped")?;
-        let mut line = String::new();
-        // Unbuffered beyond the line: a child prints little, and the handle is used again.
-        BufReader::with_capacity(1, stdout).read_line(&mut line)?;
-        anyhow::ensure!(!line.is_empty(), "a child ended early");
-        Ok(line.trim().to_owned())
+    /// The next line that the child says.
+    async fn line(&mut self) -> anyhow::Result<String> {
+        let line =
+            tokio::time::timeout(PATIENCE, self.lines.recv()).await.context("a child does not answer")?;
+        line.context("a child ended early; its last words are above")
     }
 
-    /// Lets a child go on that waits for a line.
-    pub(crate) fn go_on(&mut self) -> anyhow::Result<()> {
-        let stdin = self.0.stdin.as_mut().context("the child's input is piped")?;
-        Ok(writeln!(stdin)?)
+    /// Gives an order, which the child begins to carry out.
+    pub(crate) fn say(&mut self, order: &str) -> anyhow::Result<()> {
+        let stdin = self.child.stdin.as_mut().context("the child's input is piped")?;
+        Ok(writeln!(stdin, "{order}")?)
+    }
+
+    /// The answer to the order given longest ago.
+    pub(crate) async fn answer<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
+        let line = self.line().await?;
+        serde_json::from_str(&line).with_context(|| format!("a child answered {line:?}"))
+    }
+
+    /// Gives an order and waits until it is carried out.
+    pub(crate) async fn ask<T: DeserializeOwned>(&mut self, order: &str) -> anyhow::Result<T> {
+        self.say(order)?;
+        self.answer().await.with_context(|| format!("the order was {order:?}"))
     }
 
     /// CPU seconds that the child has used, user and system.
     pub(crate) fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        let stat = self.proc("stat")?;
         // Fields 14 and 15, counted after the command's name, which may hold anything but ends with the last bracket.
         let fields: Vec<&str> = stat.rsplit_once(')').context("a stat line")?.1.split_whitespace().collect();
         let ticks = fields.get(11..13).context("a stat line")?.iter().map(|field| field.parse::<f64>());
         let ticks: f64 = ticks.sum::<Result<f64, _>>()?;
         Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
     }
+
+    /// Bytes of memory that the child has resident.
+    pub(crate) fn rss_bytes(&self) -> anyhow::Result<f64> {
+        let status = self.proc("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a VmRSS line")?;
+        let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kib * 1024.0)
+    }
+
+    fn proc(&self, file: &str) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id()))?)
+    }
+}
+
+impl Part {
+    /// Ends the child where it stands.
+    pub(crate) fn end(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.end();
     }
 }
 
-/// Runs the roles of a settings file until the process ends.
-#[expect(clippy::print_stdout, reason = "the parent waits for this line")]
-pub(crate) async fn run_node(path: &Path) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(path)?;
-    let config = Config::parse(&text, &path.display().to_string())?;
-    config.validate()?;
-    let _node = rdcq::Node::start(&Host::system(), config).await?;
-    println!("ready");
-    std::future::pending().await
+/// The orders that a child is given. When there will be no more, nobody wants the child: the process ends at once.
+pub(crate) fn orders() -> mpsc::Receiver<String> {
+    let (sender, orders) = mpsc::channel(LINES);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines() {
+            let Ok(line) = line else { break };
+            if sender.blocking_send(line).is_err() {
+                break;
+            }
+        }
+        std::process::exit(0);
+    });
+    orders
+}
+
+/// Answers an order.
+pub(crate) fn answer(answer: &impl Serialize) -> anyhow::Result<()> {
+    say(&serde_json::to_string(answer)?)
+}
+
+/// Says a line to the parent.
+#[expect(clippy::print_stdout, reason = "the parent reads it")]
+pub(crate) fn say(line: &str) -> anyhow::Result<()> {
+    println!("{line}");
+    Ok(std::io::stdout().flush()?)
 }

@@ -84,6 +84,7 @@ impl SimNet {
         Ok(Binding {
             socket: Arc::new(SimSocket::new(self.clone(), bound)),
             runtime: Arc::new(runtime),
+            figures: None,
             tasks: None,
         })
     }

@@ -34,6 +34,8 @@ pub async fn get_pieces(store: &ContentStore, mut call: IncomingCall) -> Result<
     let have = store.have(&digest).ok_or_else(|| not_here(&digest))?;
     let span = servable(&manifest, &have, span)
         .ok_or_else(|| Failure::new(ErrorCode::NotFound, format!("{span:?} of {digest} are not here")))?;
+    let len = manifest.pieces.bytes_of_span(span).map_or(0, |range| range.end - range.start);
+    let _room = call.reserve(len)?;
     let bytes = store.read(&digest, span).await.map_err(|error| failure_of_store(&error))?;
     call.reply(&Pieces { span, encoding: Encoding::Raw }, bytes).await
 }

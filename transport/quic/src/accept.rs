@@ -1,74 +1,162 @@
 //! Accepting connections on one socket.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
-use rdcq_wire::{CloseCode, Identity};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use quinn::Incoming;
+use rdcq_wire::{CloseCode, Identity, NodeId};
+use tokio::sync::mpsc;
+use tokio::time::{sleep_until, timeout};
 
-use crate::endpoint::{Dispatch, Shared};
+use crate::admission::{Admission, Attempt, Load, Outcome, Pass, Ticket, Verdict};
+use crate::audit::Why;
+use crate::endpoint::{Dispatch, Port, Shared};
 use crate::link::{Link, Side};
 use crate::stream::close;
 
 /// Accepts on a socket until the endpoint closes, and keeps the service until then. Nothing that one peer does ends it.
 pub(crate) async fn run(shared: Arc<Shared>, port: usize, _service: Arc<dyn Dispatch>) {
-    let own = shared.port_at(port);
-    while let Some(incoming) = own.quic.accept().await {
-        let handshakes = &own.handshakes;
-        if shared.draining.is_cancelled() || own.connections.available_permits() == 0 {
-            tracing::debug!(remote = %incoming.remote_address(), "connection refused: draining or at the limit");
-            incoming.refuse();
-            continue;
+    // Bounded by the handshakes under way, each of which ends once.
+    let (ended, mut endings) = mpsc::channel(shared.limits.max_handshakes);
+    let admission = Admission::new(shared.limits.max_handshakes);
+    let mut door = Door { shared, port, admission, waiting: BTreeMap::new(), ended };
+    loop {
+        let wake = door.admission.wake_at(door.shared.env.now(), door.load());
+        tokio::select! {
+            biased;
+            Some((pass, outcome)) = endings.recv() => {
+                door.admission.finished(door.shared.env.now(), pass, outcome);
+                door.settle();
+            }
+            incoming = door.shared.port_at(port).quic.accept() => {
+                let Some(incoming) = incoming else { return };
+                door.settle();
+                door.judge(incoming);
+            }
+            () = sleep_until(wake.unwrap_or_else(|| door.shared.env.now())), if wake.is_some() => door.settle(),
         }
-        let crowded = handshakes.available_permits() <= shared.limits.max_handshakes / 2;
-        if crowded && incoming.may_retry() && !incoming.remote_address_validated() {
-            // An error gives the attempt back, and drops it: it could not be asked, so it is refused.
-            let _ = incoming.retry();
-            continue;
+    }
+}
+
+/// Who stands at a socket's door.
+struct Door {
+    shared: Arc<Shared>,
+    port: usize,
+    admission: Admission,
+    waiting: BTreeMap<Ticket, Incoming>,
+    ended: mpsc::Sender<(Pass, Outcome)>,
+}
+
+impl Door {
+    fn port(&self) -> &Port {
+        self.shared.port_at(self.port)
+    }
+
+    fn load(&self) -> Load {
+        if self.shared.activity.is_busy(self.shared.env.now()) { Load::Busy } else { Load::Idle }
+    }
+
+    /// What becomes of somebody who knocks.
+    fn judge(&mut self, incoming: Incoming) {
+        let remote = incoming.remote_address();
+        if self.shared.draining.is_cancelled() {
+            return self.refuse(incoming, "draining");
         }
-        // Waiting here is bounded: handshakes time out. Meanwhile attempts queue up to their own limit.
-        let Ok(permit) = Arc::clone(handshakes).acquire_owned().await else { return };
-        own.env.spawn(admit(Arc::clone(&shared), port, incoming, permit));
+        if self.port().connections.available_permits() == 0 {
+            return self.refuse(incoming, "full");
+        }
+        let attempt = Attempt { ip: remote.ip(), validated: incoming.remote_address_validated() };
+        let verdict = self.admission.attempt(self.shared.env.now(), self.load(), attempt);
+        self.carry_out(incoming, verdict);
+    }
+
+    /// Looks whether anybody who waits has waited enough.
+    fn settle(&mut self) {
+        while let Some((ticket, verdict)) = self.admission.poll(self.shared.env.now(), self.load()) {
+            match self.waiting.remove(&ticket) {
+                Some(incoming) => self.carry_out(incoming, verdict),
+                None => debug_assert!(false, "somebody waits for whom nobody kept the door"),
+            }
+        }
+    }
+
+    fn carry_out(&mut self, incoming: Incoming, verdict: Verdict) {
+        match verdict {
+            Verdict::Admit(pass) => {
+                let admitted = admit(Arc::clone(&self.shared), self.port, incoming, pass, self.ended.clone());
+                self.port().env.spawn(admitted);
+            }
+            Verdict::Retry => {
+                self.shared.counters.refused("address not proven");
+                // An error gives the attempt back, and drops it: it could not be asked, so it is refused.
+                let _ = incoming.retry();
+            }
+            Verdict::Wait(ticket) => drop(self.waiting.insert(ticket, incoming)),
+            Verdict::Refuse => self.refuse(incoming, "crowded"),
+            Verdict::Ignore => {
+                self.shared.counters.refused("failed before");
+                incoming.ignore();
+            }
+        }
+    }
+
+    fn refuse(&self, incoming: Incoming, why: &'static str) {
+        self.shared.counters.refused(why);
+        tracing::debug!(remote = %incoming.remote_address(), why, "connection refused");
+        incoming.refuse();
     }
 }
 
 /// One peer, from its first datagram to the end of its connection.
-async fn admit(shared: Arc<Shared>, port: usize, incoming: quinn::Incoming, permit: OwnedSemaphorePermit) {
-    let Some(link) = shake_hands(&shared, port, incoming).await else { return };
-    drop(permit);
+async fn admit(
+    shared: Arc<Shared>,
+    port: usize,
+    incoming: Incoming,
+    pass: Pass,
+    ended: mpsc::Sender<(Pass, Outcome)>,
+) {
+    let remote = incoming.remote_address();
+    let shaken = shake_hands(&shared, port, incoming).await;
+    let outcome = if shaken.is_ok() { Outcome::Done } else { Outcome::Failed };
+    // The door is gone only when the endpoint is.
+    let _ = ended.send((pass, outcome)).await;
+    drop(ended);
+    let link = match shaken {
+        Ok(link) => link,
+        Err((why, reason)) => return shared.audit.refused(&shared.counters, remote, why, &reason),
+    };
+    shared.counters.handshakes.fetch_add(1, Ordering::Relaxed);
     let own = shared.port_at(port);
     if shared.draining.is_cancelled() {
         return close(&link.quic, CloseCode::ShuttingDown, "the node is going away");
     }
     let Ok(_room) = Arc::clone(&own.connections).try_acquire_owned() else {
+        shared.counters.refused("full");
         return close(&link.quic, CloseCode::Busy, "the node has as many connections as it may");
+    };
+    let Some(_slot) = Slot::take(&shared, port, &link.peer.node) else {
+        shared.audit.refused(&shared.counters, remote, Why::TooMany, &link.peer.to_string());
+        return close(&link.quic, CloseCode::Busy, "this node has as many connections here as it may");
     };
     own.env.spawn(Arc::clone(&shared).greet(Arc::clone(&link)));
     shared.attend(link, None).await;
 }
 
-/// The handshake, and who it was done with.
-async fn shake_hands(shared: &Shared, port: usize, incoming: quinn::Incoming) -> Option<Arc<Link>> {
+/// The handshake, and who it was done with; or why there is none, and in what words.
+async fn shake_hands(shared: &Shared, port: usize, incoming: Incoming) -> Result<Arc<Link>, (Why, String)> {
     let own = shared.port_at(port);
-    let remote = incoming.remote_address();
     let handshake = async { incoming.accept()?.await };
     let quic = match timeout(shared.limits.handshake_timeout, handshake).await {
         Ok(Ok(quic)) => quic,
-        Ok(Err(error)) => {
-            tracing::debug!(%remote, %error, "handshake failed");
-            return None;
-        }
-        Err(_) => {
-            tracing::debug!(%remote, "handshake not done in time");
-            return None;
-        }
+        Ok(Err(error)) => return Err((Why::Handshake, error.to_string())),
+        Err(_) => return Err((Why::Handshake, "not done in time".to_owned())),
     };
     match authenticate(shared, &quic) {
-        Ok(peer) => Some(Link::new(&own.env, quic, peer, own.plane, Side::Accepted)),
+        Ok(peer) => Ok(shared.link(own, quic, peer, Side::Accepted)),
         Err(why) => {
-            tracing::warn!(target: "rdcq::audit", %remote, reason = why, "connection refused");
             close(&quic, CloseCode::Denied, &why);
-            None
+            Err((Why::Peer, why))
         }
     }
 }
@@ -80,4 +168,27 @@ fn authenticate(shared: &Shared, quic: &quinn::Connection) -> Result<Identity, S
         return Err(format!("{peer} is not of herd {}", security.identity.herd));
     }
     Ok(peer)
+}
+
+/// One of the connections that a node may have on a socket.
+struct Slot {
+    shared: Arc<Shared>,
+    port: usize,
+    node: NodeId,
+}
+
+impl Slot {
+    fn take(shared: &Arc<Shared>, port: usize, node: &NodeId) -> Option<Self> {
+        let mut peers = shared.port_at(port).peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.try_take(node)?;
+        drop(peers);
+        Some(Self { shared: Arc::clone(shared), port, node: node.clone() })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let peers = &self.shared.port_at(self.port).peers;
+        peers.lock().unwrap_or_else(PoisonError::into_inner).give_back(&self.node);
+    }
 }

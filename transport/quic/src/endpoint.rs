@@ -19,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept;
+use crate::activity::Activity;
+use crate::admission::{BytesInFlight, PeerSlots};
+use crate::audit::{Audit, Counters};
 use crate::connection::Connection;
 use crate::greeting;
 use crate::limits::DataPorts;
@@ -80,6 +83,12 @@ pub struct Endpoint(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) env: Env,
     pub(crate) limits: Limits,
+    pub(crate) counters: Counters,
+    pub(crate) audit: Audit,
+    /// What moves over the data connections.
+    pub(crate) activity: Arc<Activity>,
+    /// What of replies is being sent.
+    pub(crate) replies: BytesInFlight,
     /// Cancelled when the node goes away.
     pub(crate) draining: CancellationToken,
     /// The calls that are being served, and the farewells that are being said.
@@ -101,10 +110,10 @@ pub(crate) struct Port {
     pub(crate) env: Env,
     pub(crate) quic: quinn::Endpoint,
     pub(crate) local: SocketAddr,
-    /// Room for handshakes.
-    pub(crate) handshakes: Arc<Semaphore>,
     /// Room for accepted connections.
     pub(crate) connections: Arc<Semaphore>,
+    /// Who has how many of them.
+    pub(crate) peers: Mutex<PeerSlots>,
     client: RwLock<quinn::ClientConfig>,
 }
 
@@ -158,6 +167,10 @@ impl Endpoint {
         }
         Ok(Self(Arc::new(Shared {
             env: env.clone(),
+            counters: Counters::default(),
+            audit: Audit::new(env),
+            activity: Arc::new(Activity::new(env.now())),
+            replies: BytesInFlight::new(limits.max_reply_bytes),
             limits,
             draining: CancellationToken::new(),
             calls: TaskTracker::new(),
@@ -337,8 +350,8 @@ impl Port {
             env: bound.tasks.map_or_else(|| env.clone(), |tasks| env.with_tasks_on(tasks)),
             quic,
             local,
-            handshakes: Arc::new(Semaphore::new(limits.max_handshakes)),
             connections: Arc::new(Semaphore::new(limits.max_connections)),
+            peers: Mutex::new(PeerSlots::new(limits.max_connections_per_node)),
             client: RwLock::new(client),
         })
     }
@@ -400,6 +413,11 @@ impl Shared {
         }
     }
 
+    /// A connection whose handshake is done.
+    pub(crate) fn link(&self, port: &Port, quic: quinn::Connection, peer: Identity, side: Side) -> Arc<Link> {
+        Link::new(&port.env, quic, peer, port.plane, side, Arc::clone(&self.activity))
+    }
+
     async fn dial(
         self: &Arc<Self>,
         port: &Port,
@@ -420,7 +438,8 @@ impl Shared {
             close(&quic, CloseCode::Denied, &why);
             ConnectError::Nameless { addr, why: why.into() }
         })?;
-        let link = Link::new(&port.env, quic, peer, port.plane, Side::Dialled);
+        self.counters.handshakes.fetch_add(1, Ordering::Relaxed);
+        let link = self.link(port, quic, peer, Side::Dialled);
         let greeting = async {
             // If it cannot be said, the connection is gone, which is noticed while listening.
             let _ = greeting::introduce(&link, &self.hello()).await;

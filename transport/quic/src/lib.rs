@@ -13,6 +13,9 @@
 //! every frame that breaks the protocol closes its connection, and no other.
 
 mod accept;
+mod activity;
+mod admission;
+mod audit;
 mod body;
 mod call;
 mod connection;
@@ -27,6 +30,7 @@ mod pool;
 mod profile;
 mod server;
 mod service;
+mod socket;
 pub mod stats;
 mod stream;
 
@@ -39,7 +43,8 @@ pub use exchange::{Exchange, Frame};
 pub use limits::{DataPorts, Limits};
 pub use network::{Binding, Network, Plane, Udp};
 pub use pool::Pool;
-pub use service::{IncomingCall, Refusal, Service};
+pub use service::{IncomingCall, Refusal, Reserved, Service};
+pub use socket::{Flusher, JoiningSocket, SendFigures};
 
 /// The version of the protocol that this crate speaks; the ALPN identifier names it, too.
 pub const PROTOCOL_VERSION: u16 = 1;

@@ -12,6 +12,7 @@ use rdcq_wire::{CloseCode, Identity, NodeId, Role};
 use tokio::time::Instant;
 
 use crate::Plane;
+use crate::activity::Activity;
 use crate::greeting;
 use crate::stream::{Sender, close};
 
@@ -48,6 +49,8 @@ pub(crate) struct Link {
     /// When the connection was last used by either side, in milliseconds after it was opened.
     used_ms: AtomicU64,
     watched: AtomicBool,
+    /// What the whole node moves.
+    activity: Arc<Activity>,
     /// This side's control stream. Taken out while it is written to.
     control: Mutex<Option<Sender>>,
 }
@@ -65,6 +68,7 @@ impl Link {
         peer: Identity,
         plane: Plane,
         side: Side,
+        activity: Arc<Activity>,
     ) -> Arc<Self> {
         Arc::new(Self {
             remote: quic.remote_address(),
@@ -83,6 +87,7 @@ impl Link {
             requests: AtomicU64::new(1),
             used_ms: AtomicU64::new(0),
             watched: AtomicBool::new(false),
+            activity,
             control: Mutex::new(None),
         })
     }
@@ -137,6 +142,19 @@ impl Link {
         self.calls.load(Ordering::Relaxed)
     }
 
+    /// Counts what goes on over a data connection.
+    fn move_data(&self) {
+        if self.plane != Plane::Control {
+            self.activity.begin();
+        }
+    }
+
+    fn rest(&self) {
+        if self.plane != Plane::Control {
+            self.activity.end(self.env.now());
+        }
+    }
+
     fn touch(&self) {
         let ms = u64::try_from(self.age().as_millis()).unwrap_or(u64::MAX);
         self.used_ms.store(ms, Ordering::Relaxed);
@@ -151,6 +169,7 @@ impl Link {
     pub(crate) fn serve_one(self: &Arc<Self>) -> Served {
         self.touch();
         self.served.fetch_add(1, Ordering::Relaxed);
+        self.move_data();
         Served(Arc::clone(self))
     }
 
@@ -163,6 +182,7 @@ impl Link {
     pub(crate) fn begin_call(self: &Arc<Self>) -> Calling {
         self.touch();
         self.calls.fetch_add(1, Ordering::AcqRel);
+        self.move_data();
         if !self.watched.swap(true, Ordering::AcqRel) {
             self.env.spawn(watch(Arc::clone(self)));
         }
@@ -212,6 +232,7 @@ pub(crate) struct Served(Arc<Link>);
 impl Drop for Served {
     fn drop(&mut self) {
         self.0.touch();
+        self.0.rest();
         let last = self.0.served.fetch_sub(1, Ordering::SeqCst) == 1;
         if last && self.0.leaving.load(Ordering::SeqCst) {
             close(&self.0.quic, CloseCode::Done, "");
@@ -225,6 +246,7 @@ pub(crate) struct Calling(Arc<Link>);
 impl Drop for Calling {
     fn drop(&mut self) {
         self.0.touch();
+        self.0.rest();
         self.0.calls.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -11,6 +11,8 @@ use std::time::Instant;
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
 use tokio::runtime::Handle;
 
+use crate::socket::{JoiningSocket, SendFigures};
+
 /// What a socket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Plane {
@@ -48,6 +50,8 @@ pub struct Binding {
     pub socket: Arc<dyn AsyncUdpSocket>,
     /// Timers and tasks of the endpoint, and the time that it lives by.
     pub runtime: Arc<dyn Runtime>,
+    /// What the socket has sent, if it joins batches.
+    pub figures: Option<Arc<SendFigures>>,
     /// Where the requests of the endpoint's connections are served; none is where everything else runs.
     pub tasks: Option<Handle>,
 }
@@ -85,7 +89,14 @@ impl Network for Udp {
             Some(thread) => Arc::new(OnThread(thread.clone())),
             None => Arc::new(TokioRuntime),
         };
-        Ok(Binding { socket: runtime.wrap_udp_socket(bound.socket)?, runtime, tasks: thread })
+        let socket = runtime.wrap_udp_socket(bound.socket)?;
+        let Some(thread) = thread else {
+            return Ok(Binding { socket, runtime, figures: None, tasks: None });
+        };
+        // On a thread of their own, and nowhere else, batches can be joined.
+        let socket = JoiningSocket::wrap(socket, |flusher| drop(thread.spawn(flusher)));
+        let figures = Some(socket.figures());
+        Ok(Binding { socket, runtime, figures, tasks: Some(thread) })
     }
 
     fn data_threads(&self) -> usize {

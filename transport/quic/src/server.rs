@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::endpoint::{Dispatch, Shared};
 use crate::link::Link;
-use crate::service::Reply;
+use crate::service::{Reply, busy};
 use crate::stream::{Receiver, Sender, close};
 use crate::{Body, CallError, IncomingCall, Refusal, Scope, Service};
 
@@ -52,6 +52,14 @@ impl<S: Service> Server<S> {
         let opening = timeout(shared.limits.hello_timeout, opening).await;
         match opening {
             Ok(Ok(Opening::Request(Request { kind, header, context, body_len }))) => {
+                // What comes with a request is in memory until it is dealt with.
+                let body = match shared.replies.try_reserve(body_len.into()) {
+                    Ok(reservation) => reservation,
+                    Err(delay) => {
+                        shared.counters.refused("memory");
+                        return refuse(sender, context, busy(delay)).await;
+                    }
+                };
                 let (reply, back) = Reply::new(sender);
                 let call = IncomingCall {
                     scope: scope(&shared, context),
@@ -60,10 +68,12 @@ impl<S: Service> Server<S> {
                     header,
                     body: Body::last(receiver, body_len, None),
                     draining: shared.draining.clone(),
+                    replies: shared.replies.clone(),
                     link: Arc::clone(&link),
                     reply,
                 };
                 self.dispatch(&shared, &link, call, back).await;
+                drop(body);
             }
             Ok(Ok(Opening::Refused(failure))) => {
                 drop(receiver);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rdcq_wire::frame::EncodeError;
@@ -11,6 +12,7 @@ use rdcq_wire::{Context, DecodeError, ErrorCode, Identity, Kind, Message, Reques
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::{BytesInFlight, Reservation};
 use crate::call::body_len;
 use crate::link::Link;
 use crate::stream::{Sender, decode_as};
@@ -32,7 +34,22 @@ pub struct IncomingCall {
     pub(crate) header: Vec<u8>,
     pub(crate) body: Body,
     pub(crate) draining: CancellationToken,
+    pub(crate) replies: BytesInFlight,
     pub(crate) reply: Reply,
+}
+
+/// Memory set aside for a reply or a request's body.
+#[derive(Debug)]
+#[must_use = "dropped, it gives its bytes back"]
+pub struct Reserved {
+    _reservation: Reservation,
+}
+
+/// What a caller is told when too much is under way.
+pub(crate) fn busy(delay: Duration) -> Failure {
+    let reason = "as much is being sent and taken in as this node's memory is for; come back in a moment";
+    let ms = u32::try_from(delay.as_millis()).unwrap_or(u32::MAX);
+    Failure { retry_after_ms: ms, ..Failure::new(ErrorCode::Busy, reason) }
 }
 
 /// The half that is replied on. It goes back to the server when the call is dropped, which then ends the stream or says
@@ -92,6 +109,15 @@ impl IncomingCall {
     /// The request's body, to be moved elsewhere; leaves an empty one.
     pub const fn take_body(&mut self) -> Body {
         std::mem::replace(&mut self.body, Body::empty())
+    }
+
+    /// Sets memory aside for a reply of so many bytes, until what is returned is dropped. If too much is under way already, the
+    /// caller is told when to come back: ask before the bytes are read.
+    pub fn reserve(&self, bytes: u64) -> Result<Reserved, Refusal> {
+        match self.replies.try_reserve(bytes) {
+            Ok(reservation) => Ok(Reserved { _reservation: reservation }),
+            Err(delay) => Err(busy(delay).into()),
+        }
     }
 
     /// Replies with one frame; may be called again if the request's answer has many.

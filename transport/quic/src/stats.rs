@@ -7,15 +7,7 @@ use std::time::Duration;
 use rdcq_wire::message::{self, PeerTraffic, Traffic};
 use rdcq_wire::{Identity, NodeId};
 
-/// What an endpoint's connections are for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Plane {
-    /// Small questions and answers.
-    #[default]
-    Control,
-    /// Content; the number of the shard.
-    Data(u8),
-}
+use crate::Plane;
 
 impl From<Plane> for message::Plane {
     fn from(plane: Plane) -> Self {

@@ -12,6 +12,7 @@ use rdcq_transport::{CallError, Scope};
 use rdcq_wire::message::{GetManifest, GetPieces, Neighbour, Pieces};
 use rdcq_wire::{Digest, ErrorCode, Manifest, Role, Span};
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Download, Input};
 
@@ -19,6 +20,8 @@ use super::{Download, Input};
 const MANIFEST_PATIENCE: Duration = Duration::from_secs(10);
 /// How long one request for pieces may take. The swarm gives a silent peer up much sooner.
 const PIECES_PATIENCE: Duration = Duration::from_secs(600);
+/// How often the swarm hears of a request whose bytes are coming: each word of it costs as much as some datagrams.
+const STILL_COMING: Duration = Duration::from_millis(50);
 /// How often the swarm hears of a request whose bytes are being written: well within the silence that it bears.
 const STILL_WRITING: Duration = Duration::from_millis(250);
 /// Agents asked for a manifest before the origins are: each may have it, none must.
@@ -72,10 +75,36 @@ pub(super) struct Order {
     pub(super) partial: Partial,
 }
 
+impl Order {
+    /// What went wrong, and with whom.
+    fn told(&self, error: &CallError) -> String {
+        format!("{} {}: {error}", self.role, self.addr)
+    }
+}
+
 /// Fetches, checks and stores a span, and says how it went.
 pub(super) async fn pieces(download: Download, order: Order, inputs: mpsc::Sender<Input>) {
+    let deadline = download.env.now() + PIECES_PATIENCE;
+    let input = match download.pool.get_data(order.addr, order.role, deadline).await {
+        // The bytes stay on the thread that receives them.
+        Ok(connection) => {
+            let fetching = fetch(download, order, inputs.clone());
+            match AbortOnDropHandle::new(connection.env().spawn(fetching)).await {
+                Ok(input) => input,
+                Err(stopped) if stopped.is_panic() => std::panic::resume_unwind(stopped.into_panic()),
+                // The runtime is shutting down.
+                Err(_) => return,
+            }
+        }
+        Err(error) => Input::Failed(order.request, kind_of(&error), order.told(&error)),
+    };
+    // The driver may be gone; then nobody needs to know.
+    let _ = inputs.send(input).await;
+}
+
+async fn fetch(download: Download, order: Order, inputs: mpsc::Sender<Input>) -> Input {
     let request = order.request;
-    let input = match receive(&download, &order, &inputs).await {
+    match receive(&download, &order, &inputs).await {
         Ok((span, bytes)) => match store(&order, span, bytes, &inputs).await {
             Ok(()) => Input::Verified(request, span, order.role),
             Err(error @ StoreError::WrongBytes { .. }) => {
@@ -84,19 +113,17 @@ pub(super) async fn pieces(download: Download, order: Order, inputs: mpsc::Sende
             Err(error) => Input::StoreFailed(error),
         },
         Err((failure, why)) => Input::Failed(request, failure, why),
-    };
-    // The driver may be gone; then nobody needs to know.
-    let _ = inputs.send(input).await;
+    }
 }
 
 /// Checks and stores what came. However long the disk takes, a peer whose bytes are here is not silent.
 async fn store(
     order: &Order,
     span: Span,
-    bytes: Vec<Bytes>,
+    bytes: Bytes,
     inputs: &mpsc::Sender<Input>,
 ) -> Result<(), StoreError> {
-    let writing = order.partial.write_span(span, bytes);
+    let writing = order.partial.write_span(span, vec![bytes]);
     tokio::pin!(writing);
     loop {
         tokio::select! {
@@ -114,8 +141,8 @@ async fn receive(
     download: &Download,
     order: &Order,
     inputs: &mpsc::Sender<Input>,
-) -> Result<(Span, Vec<Bytes>), (Failure, String)> {
-    let failed = |error: CallError| (kind_of(&error), format!("{} {}: {error}", order.role, order.addr));
+) -> Result<(Span, Bytes), (Failure, String)> {
+    let failed = |error: CallError| (kind_of(&error), order.told(&error));
     let scope = Scope { trace: download.trace, deadline: download.env.now() + PIECES_PATIENCE };
     let request = GetPieces { digest: download.digest, span: order.span };
     let call = download.pool.call(order.addr, order.role, scope, &request, Vec::new());
@@ -128,13 +155,17 @@ async fn receive(
         let why = format!("{} {}: it answered {span:?} with {announced} bytes", order.role, order.addr);
         return Err((Failure::WrongBytes, why));
     }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = body.next().await.map_err(failed)? {
-        bytes.push(chunk);
-        // A full inbox means that the driver will not believe in silence before it has read it.
-        let _ = inputs.try_send(Input::Bytes(order.request));
+    let mut bytes = order.partial.buffer(usize::try_from(announced).unwrap_or(usize::MAX));
+    let mut told = None;
+    while body.next_batch(|chunk| bytes.extend_from_slice(chunk)).await.map_err(failed)? {
+        let now = download.env.now();
+        if told.is_none_or(|told| now >= told + STILL_COMING) {
+            told = Some(now);
+            // A full inbox means that the driver will not believe in silence before it has read it.
+            let _ = inputs.try_send(Input::Bytes(order.request));
+        }
     }
-    Ok((span, bytes))
+    Ok((span, bytes.freeze()))
 }
 
 fn kind_of(error: &CallError) -> Failure {

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use rdcq_transport::stats::{ConnectionStats, Plane as Shard};
+use rdcq_transport::Plane as Shard;
+use rdcq_transport::stats::ConnectionStats;
 use rdcq_wire::Identity;
 
 use super::*;

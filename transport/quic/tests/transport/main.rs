@@ -4,8 +4,10 @@
 
 mod calls;
 mod connecting;
+mod gaps;
 mod hostile;
 mod leaving;
 mod pair;
 mod pooling;
+mod pressure;
 mod raw;

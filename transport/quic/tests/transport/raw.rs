@@ -18,8 +18,21 @@ pub(crate) struct RawClient {
 
 impl RawClient {
     pub(crate) async fn connect(security: &Security, addr: SocketAddr) -> Self {
+        Self::connect_with(security, addr, quinn::TransportConfig::default()).await
+    }
+
+    pub(crate) async fn connect_with(
+        security: &Security,
+        addr: SocketAddr,
+        transport: quinn::TransportConfig,
+    ) -> Self {
         let crypto = QuicClientConfig::try_from(Arc::clone(&security.client)).unwrap();
-        let config = quinn::ClientConfig::new(Arc::new(crypto));
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(Arc::new(transport));
+        Self::connect_as(config, addr).await
+    }
+
+    pub(crate) async fn connect_as(config: quinn::ClientConfig, addr: SocketAddr) -> Self {
         let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         let connection = endpoint.connect_with(config, addr, "rdcq").unwrap().await.unwrap();
         Self { _endpoint: endpoint, connection }
