@@ -10,6 +10,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rdcq_wire::TagQuery;
+
 use crate::files::parse_size;
 use crate::herd::{ETHERNET_DATAGRAM, Herd, Run, Seeded};
 use crate::processes::Part;
@@ -70,14 +72,15 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (mut flooder, _) = Part::start(&["flooder", &certs, &outsider, &handshakes, &garbage]).await?;
     let unread = UdpSocket::bind("127.0.0.1:0")?;
     let aims = (seeded.herd.origin_addr(), unread.local_addr()?);
+    let opener = seeded.push_opener().await?;
     // What pulls take of memory beside a flood that the origin knows nothing of is no growth.
     let mut before = 0.0_f64;
     for _ in 0..WARM_UP {
-        before = before.max(pull_beside(&seeded, &mut flooder, aims.1, 0.0).await?.growth);
+        before = before.max(pull_beside(&seeded, &opener, &mut flooder, aims.1, 0.0).await?.growth);
     }
     let pairs = turns::pairs(arguments.runs, async |turn| {
         let aim = if turn == Turn::Variant { aims.0 } else { aims.1 };
-        let beside = pull_beside(&seeded, &mut flooder, aim, before).await?;
+        let beside = pull_beside(&seeded, &opener, &mut flooder, aim, before).await?;
         tokio::time::sleep(FALLING).await;
         Ok(beside)
     });
@@ -102,11 +105,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 async fn pull_beside(
     seeded: &Seeded,
+    opener: &TagQuery,
     flooder: &mut Part,
     aim: SocketAddr,
     before: f64,
 ) -> anyhow::Result<Beside> {
     let agent = seeded.herd.start_agent().await?;
+    // What a flood must not slow down is what is under way: the agent is connected before it begins.
+    seeded.open_through(&agent, opener).await?;
     let used = flooder.cpu_seconds()?;
     let () = flooder.ask(&format!("aim {aim}")).await?;
     tokio::time::sleep(RISING).await;

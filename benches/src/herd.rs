@@ -16,6 +16,8 @@ use crate::processes::{self, Part};
 
 /// Largest datagram on plain Ethernet, in bytes.
 pub(crate) const ETHERNET_DATAGRAM: u16 = 1452;
+/// Bytes of a file that is pulled only to open connections; one piece.
+const OPENER: u64 = 10_000;
 /// Room for whatever a bench holds, and for those who ask beside.
 const CONNECTIONS_BESIDE: usize = 1000;
 
@@ -163,20 +165,26 @@ impl Seeded {
         let digest = make_file(&source, size)?;
         let (origin, servers) = (herd.start_origin().await?, herd.start_servers().await?);
         let session = herd.session()?;
-        let push = push::Push {
-            path: source.clone(),
-            name: Name::conventional("bench".parse()?, "/", "source")?,
-            version: None,
-            patience: Duration::from_secs(30),
-        };
-        let record = push::push(&session, &push, &|_| ()).await?.record;
-        anyhow::ensure!(record.digest == digest, "the push named another digest");
+        let record = push_file(&session, &source, "source", digest).await?;
         let tag = record.tag().parse()?;
         Ok(Self { herd, session, origin, source, record, tag, _servers: servers })
     }
 
     pub(crate) const fn digest(&self) -> Digest {
         self.record.digest
+    }
+
+    /// Pushes another file, so small that pulling it takes a connection and hardly more.
+    pub(crate) async fn push_opener(&self) -> anyhow::Result<TagQuery> {
+        let path = self.herd.folder.join("opener");
+        let digest = make_file(&path, OPENER)?;
+        Ok(push_file(&self.session, &path, "opener", digest).await?.tag().parse()?)
+    }
+
+    /// Has an agent open its connections, by pulling what [`Self::push_opener`] pushed.
+    pub(crate) async fn open_through(&self, agent: &Agent, opener: &TagQuery) -> anyhow::Result<()> {
+        pull::fetch_only(&self.session.with_agent(agent.listen), opener).await?;
+        Ok(())
     }
 
     /// A new agent with an empty store pulls; what it fetched stays in its store, as a file, while the agent lives.
@@ -194,6 +202,18 @@ impl Seeded {
         let cpu = (self.origin.cpu_seconds()? - before.0, agent.part.cpu_seconds()? - before.1);
         Ok(Run { seconds, cpu })
     }
+}
+
+async fn push_file(session: &Session, path: &Path, name: &str, digest: Digest) -> anyhow::Result<Record> {
+    let push = push::Push {
+        path: path.to_owned(),
+        name: Name::conventional("bench".parse()?, "/", name)?,
+        version: None,
+        patience: Duration::from_secs(30),
+    };
+    let record = push::push(session, &push, &|_| ()).await?.record;
+    anyhow::ensure!(record.digest == digest, "the push named another digest");
+    Ok(record)
 }
 
 /// Runs the roles of a settings file, and tells of its heap when asked.
