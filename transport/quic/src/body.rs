@@ -52,17 +52,43 @@ impl Body {
 
     /// The next bytes, as they came; `None` once all that were announced have come.
     pub async fn next(&mut self) -> Result<Option<Bytes>, CallError> {
+        let chunk = self.chunk().await?;
+        self.release_if_read();
+        Ok(chunk)
+    }
+
+    /// Waits for the next bytes and hands on all that are here, in order and as they came; false once all that were
+    /// announced have come. Cheaper than one [`Self::next`] after the other.
+    pub async fn next_batch(&mut self, mut take: impl FnMut(&[u8])) -> Result<bool, CallError> {
+        let Some(first) = self.chunk().await? else { return Ok(false) };
+        take(&first);
+        drop(first);
+        while self.remaining > 0 {
+            let ahead =
+                self.receiver.as_mut().and_then(|receiver| receiver.take_ahead(as_usize(self.remaining)));
+            let Some(chunk) = ahead else { break };
+            self.count(&chunk);
+            take(&chunk);
+        }
+        self.release_if_read();
+        Ok(true)
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>, CallError> {
         let Some(receiver) = &mut self.receiver else { return Ok(None) };
-        let max = usize::try_from(self.remaining).unwrap_or(usize::MAX);
+        let max = as_usize(self.remaining);
         let chunk = match &self.ongoing {
             Some(ongoing) => ongoing.within(receiver.chunk(max)).await?,
             None => receiver.chunk(max).await?,
         };
         let chunk = chunk.ok_or_else(|| receiver.violated(DecodeError::Truncated))?;
-        // A chunk is never longer than was asked for.
-        self.remaining -= u32::try_from(chunk.len()).unwrap_or(self.remaining);
-        self.release_if_read();
+        self.count(&chunk);
         Ok(Some(chunk))
+    }
+
+    /// A chunk is never longer than was asked for.
+    fn count(&mut self, chunk: &Bytes) {
+        self.remaining -= u32::try_from(chunk.len()).unwrap_or(self.remaining);
     }
 
     /// All bytes that are still to come, without copying them together.
@@ -94,6 +120,10 @@ impl Body {
         }
         self.ongoing = None;
     }
+}
+
+fn as_usize(len: u32) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
 }
 
 impl Drop for Body {

@@ -1,7 +1,5 @@
 //! The two halves of a stream, in frames. Both are guarded: dropped too early, they tell the peer so.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use quinn::VarInt;
 use rdcq_wire::frame::PREFIX_LEN;
@@ -141,8 +139,10 @@ pub(crate) fn decode_as<M: Message>(kind: Kind, header: &[u8]) -> Result<M, Deco
 pub(crate) struct Receiver {
     stream: quinn::RecvStream,
     connection: quinn::Connection,
-    /// Read from QUIC, not yet asked for.
-    ahead: VecDeque<Bytes>,
+    /// Chunks read from QUIC; those from `next` to `end` were not asked for yet. Empty until a body is read.
+    ahead: Vec<Bytes>,
+    next: usize,
+    end: usize,
     /// Prefix and header so far.
     head: Vec<u8>,
     /// Bytes to leave out before the next frame.
@@ -159,7 +159,9 @@ impl Receiver {
         Self {
             stream,
             connection,
-            ahead: VecDeque::new(),
+            ahead: Vec::new(),
+            next: 0,
+            end: 0,
             head: Vec::new(),
             to_skip: 0,
             on_drop: Some(on_drop),
@@ -230,20 +232,28 @@ impl Receiver {
             if let Some(chunk) = self.take_ahead(max) {
                 return Ok(Some(chunk));
             }
-            let mut chunks = [const { Bytes::new() }; READ_AHEAD];
-            match self.stream.read_chunks(&mut chunks).await? {
-                Some(count) => self.ahead.extend(chunks.into_iter().take(count).filter(|c| !c.is_empty())),
+            self.ahead.resize_with(READ_AHEAD, Bytes::new);
+            (self.next, self.end) = (0, 0);
+            match self.stream.read_chunks(&mut self.ahead).await? {
+                Some(count) => self.end = count,
                 None => return Ok(None),
             }
         }
     }
 
-    fn take_ahead(&mut self, max: usize) -> Option<Bytes> {
-        let front = self.ahead.front_mut()?;
-        if front.len() > max {
-            return Some(front.split_to(max));
+    /// At most `max` bytes of those that were read from QUIC already.
+    pub(crate) fn take_ahead(&mut self, max: usize) -> Option<Bytes> {
+        while self.next < self.end {
+            let chunk = &mut self.ahead[self.next];
+            if chunk.len() > max {
+                return Some(chunk.split_to(max));
+            }
+            self.next += 1;
+            if !chunk.is_empty() {
+                return Some(std::mem::take(chunk));
+            }
         }
-        self.ahead.pop_front()
+        None
     }
 
     /// Leaves out the next `bytes` bytes.

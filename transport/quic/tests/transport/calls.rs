@@ -131,6 +131,27 @@ async fn bodies_within_an_exchange_may_be_read_or_left() {
 }
 
 #[tokio::test]
+async fn a_body_read_in_batches_has_all_its_bytes_and_none_of_the_next_frame() {
+    let pair = Pair::new(async |mut call: IncomingCall| {
+        for first in 0..6 {
+            call.reply(&pieces(first), vec![pattern(100_000), pattern(7)]).await?;
+        }
+        Ok(())
+    });
+    let connection = pair.connect().await;
+    let mut exchange = connection.exchange(pair.scope(), &get_pieces(0)).await.unwrap();
+    let wanted = [pattern(100_000), pattern(7)].concat();
+    for first in 0..6 {
+        let mut frame = exchange.next().await.unwrap().unwrap();
+        assert_eq!(frame.decode::<Pieces>().unwrap(), pieces(first));
+        let mut got = Vec::new();
+        while frame.body.next_batch(|chunk| got.extend_from_slice(chunk)).await.unwrap() {}
+        assert!(got == wanted, "{} bytes came, {} were sent, or others", got.len(), wanted.len());
+    }
+    assert!(exchange.next().await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn a_failure_after_some_frames_ends_the_exchange() {
     let pair = Pair::new(async |mut call: IncomingCall| {
         call.reply(&have(0), Vec::new()).await?;
