@@ -5,6 +5,7 @@
 //! [`ContentStore::seal`] acknowledged survives a power loss. Whoever begins, seals or removes one digest waits for
 //! whoever else does; different digests do not wait for one another.
 
+mod buffers;
 mod error;
 mod index;
 mod label;
@@ -26,10 +27,12 @@ use rdcq_env::Env;
 use rdcq_env::watch;
 use rdcq_wire::{Digest, HerdId, Manifest, PieceSet, Span};
 
+pub use self::buffers::Buffer;
 pub use self::error::StoreError;
 pub use self::partial::{Partial, SYNC_WINDOW_BYTES};
 pub use self::seal::Check;
 
+use self::buffers::Buffers;
 use self::error::Poison;
 use self::index::{Holding, Index, Turn};
 use self::label::Labels;
@@ -50,6 +53,7 @@ struct Shared {
     catalogue: Arc<dyn Catalogue>,
     index: Mutex<Index>,
     poison: Poison,
+    buffers: Buffers,
 }
 
 /// What there was when content was begun.
@@ -82,7 +86,8 @@ impl ContentStore {
             tracing::warn!(%error, "the catalogue could not be brought up to date; the next start tries again");
         }
         let index = Mutex::new(Index::new(holdings));
-        Ok(Self(Arc::new(Shared { env, layout, labels, catalogue, index, poison: Poison::default() })))
+        let (poison, buffers) = (Poison::default(), Buffers::default());
+        Ok(Self(Arc::new(Shared { env, layout, labels, catalogue, index, poison, buffers })))
     }
 
     /// What the content is made of, if any of it is held.

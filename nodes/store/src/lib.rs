@@ -17,5 +17,5 @@ mod stamp;
 
 pub use catalogue::{Batch, Catalogue, CatalogueError, FjallCatalogue, MemoryCatalogue};
 pub use chained_log::{ChainedLog, LogError};
-pub use content_store::{Begun, Check, ContentStore, Partial, StoreError};
+pub use content_store::{Begun, Buffer, Check, ContentStore, Partial, StoreError};
 pub use stamp::StampError;

@@ -19,6 +19,8 @@ use super::{Download, Input};
 const MANIFEST_PATIENCE: Duration = Duration::from_secs(10);
 /// How long one request for pieces may take. The swarm gives a silent peer up much sooner.
 const PIECES_PATIENCE: Duration = Duration::from_secs(600);
+/// How often the swarm hears of a request whose bytes are coming: each word of it costs as much as some datagrams.
+const STILL_COMING: Duration = Duration::from_millis(50);
 /// How often the swarm hears of a request whose bytes are being written: well within the silence that it bears.
 const STILL_WRITING: Duration = Duration::from_millis(250);
 /// Agents asked for a manifest before the origins are: each may have it, none must.
@@ -93,10 +95,10 @@ pub(super) async fn pieces(download: Download, order: Order, inputs: mpsc::Sende
 async fn store(
     order: &Order,
     span: Span,
-    bytes: Vec<Bytes>,
+    bytes: Bytes,
     inputs: &mpsc::Sender<Input>,
 ) -> Result<(), StoreError> {
-    let writing = order.partial.write_span(span, bytes);
+    let writing = order.partial.write_span(span, vec![bytes]);
     tokio::pin!(writing);
     loop {
         tokio::select! {
@@ -114,7 +116,7 @@ async fn receive(
     download: &Download,
     order: &Order,
     inputs: &mpsc::Sender<Input>,
-) -> Result<(Span, Vec<Bytes>), (Failure, String)> {
+) -> Result<(Span, Bytes), (Failure, String)> {
     let failed = |error: CallError| (kind_of(&error), format!("{} {}: {error}", order.role, order.addr));
     let scope = Scope { trace: download.trace, deadline: download.env.now() + PIECES_PATIENCE };
     let request = GetPieces { digest: download.digest, span: order.span };
@@ -128,13 +130,17 @@ async fn receive(
         let why = format!("{} {}: it answered {span:?} with {announced} bytes", order.role, order.addr);
         return Err((Failure::WrongBytes, why));
     }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = body.next().await.map_err(failed)? {
-        bytes.push(chunk);
-        // A full inbox means that the driver will not believe in silence before it has read it.
-        let _ = inputs.try_send(Input::Bytes(order.request));
+    let mut bytes = order.partial.buffer(usize::try_from(announced).unwrap_or(usize::MAX));
+    let mut told = None;
+    while body.next_batch(|chunk| bytes.extend_from_slice(chunk)).await.map_err(failed)? {
+        let now = download.env.now();
+        if told.is_none_or(|told| now >= told + STILL_COMING) {
+            told = Some(now);
+            // A full inbox means that the driver will not believe in silence before it has read it.
+            let _ = inputs.try_send(Input::Bytes(order.request));
+        }
     }
-    Ok((span, bytes))
+    Ok((span, bytes.freeze()))
 }
 
 fn kind_of(error: &CallError) -> Failure {

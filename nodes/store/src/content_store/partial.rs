@@ -12,7 +12,7 @@ use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use super::label::{Kind, Labels};
 use super::layout::Layout;
-use super::{Shared, StoreError, lock};
+use super::{Buffer, Shared, StoreError, lock};
 
 /// Bytes that may be recorded and not yet synced: what a power loss costs at most.
 pub const SYNC_WINDOW_BYTES: u64 = 64 * 1024 * 1024;
@@ -49,6 +49,11 @@ impl Partial {
     /// How many pieces are here, whenever that changes; closed once the content is sealed or removed.
     pub fn subscribe(&self) -> watch::Receiver<u32> {
         self.content.subscribe()
+    }
+
+    /// A buffer for bytes that will be written, one that was used before if there is one.
+    pub fn buffer(&self, len: usize) -> Buffer {
+        self.store.buffers.take(len)
     }
 
     /// Verifies, writes and records one piece.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use rdcq_env::{Disk, DiskFile};
 use rdcq_wire::{Digest, PieceIndex, PieceTable, Span};
 
+use super::buffers::Buffers;
 use super::index::Holding;
 use super::partial::PartialContent;
 use super::{ContentStore, Shared, StoreError};
@@ -80,7 +81,8 @@ async fn held(
     };
     let path = store.layout.blob(&digest);
     let disk = Arc::clone(store.env.disk());
-    let read = store.env.blocking(move || source.read(&*disk, range)).await;
+    let buffers = store.buffers.clone();
+    let read = store.env.blocking(move || source.read(&*disk, &buffers, range)).await;
     read.map_err(|source| match source.kind() {
         // It was removed after the index was asked.
         io::ErrorKind::NotFound => StoreError::NotHeld(digest),
@@ -89,21 +91,21 @@ async fn held(
 }
 
 impl Source {
-    fn read(&self, disk: &dyn Disk, range: Range<u64>) -> io::Result<Vec<Bytes>> {
+    fn read(&self, disk: &dyn Disk, buffers: &Buffers, range: Range<u64>) -> io::Result<Vec<Bytes>> {
         match self {
-            Self::Blob(path) => read_chunks(&*disk.open(path)?, range),
-            Self::Partial(partial) => read_chunks(&**partial.file(), range),
+            Self::Blob(path) => read_chunks(&*disk.open(path)?, buffers, range),
+            Self::Partial(partial) => read_chunks(&**partial.file(), buffers, range),
         }
     }
 }
 
-fn read_chunks(file: &dyn DiskFile, mut range: Range<u64>) -> io::Result<Vec<Bytes>> {
+fn read_chunks(file: &dyn DiskFile, buffers: &Buffers, mut range: Range<u64>) -> io::Result<Vec<Bytes>> {
     let mut chunks = Vec::new();
     while !range.is_empty() {
         let bytes = (range.end - range.start).min(CHUNK_BYTES);
-        let mut chunk = vec![0; usize::try_from(bytes).expect("CHUNK_BYTES fits")];
-        file.read_exact_at(&mut chunk, range.start)?;
-        chunks.push(chunk.into());
+        let mut chunk = buffers.take(usize::try_from(bytes).expect("CHUNK_BYTES fits"));
+        chunk.fill(|chunk| file.read_exact_at(chunk, range.start))?;
+        chunks.push(chunk.freeze());
         range.start += bytes;
     }
     Ok(chunks)
