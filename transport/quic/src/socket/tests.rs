@@ -277,6 +277,19 @@ async fn while_the_kernel_takes_nothing_no_more_than_a_batch_is_held_and_none_of
 }
 
 #[tokio::test]
+async fn nothing_follows_a_shorter_datagram_in_its_batch_even_while_that_cannot_go() {
+    let inner = Fake::new();
+    let socket = unflushed(&inner);
+    send(&socket, 1, 1, 10, 1000).unwrap();
+    inner.notes().blocked = true;
+    send(&socket, 1, 2, 1, 30).unwrap();
+    assert_eq!(send(&socket, 1, 3, 10, 1000).unwrap_err().kind(), ErrorKind::WouldBlock);
+    inner.unblock();
+    send(&socket, 1, 3, 10, 1000).unwrap();
+    assert_eq!(inner.batches(), [11]);
+}
+
+#[tokio::test]
 async fn a_kernel_that_refuses_batches_gets_their_datagrams_one_by_one() {
     let inner = Fake::new();
     let socket = unflushed(&inner);
