@@ -11,13 +11,14 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{ClientConfig, Error, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
-use webpki::OwnedCertRevocationList;
+use webpki::{CertRevocationList, OwnedCertRevocationList};
 
 use crate::authority::ca_uri;
 use crate::identify::{IdentifyError, identify, sole_uri};
+use crate::memory::Memory;
 use crate::refusal::{PeerError, Side};
 use crate::tls;
-use crate::trust::{Lists, Root, Trust};
+use crate::trust::{List, Lists, Root, Trust};
 use crate::verifier::PeerVerifier;
 use crate::x509;
 
@@ -94,6 +95,26 @@ impl Credentials {
 
     /// Reads credentials, and checks that all of the texts belong together and hold now.
     pub fn load(files: CredentialFiles<'_>, time: TimeSource) -> Result<Self, CredentialsError> {
+        Self::build(files, time, Arc::default())
+    }
+
+    /// Reads what follows these credentials while the node runs, which must be of the same identity: everything that
+    /// the node does was decided by it. What is known about peers' certificates is kept, so that judging all of them
+    /// again costs little.
+    pub fn renew(&self, files: CredentialFiles<'_>) -> Result<Self, CredentialsError> {
+        let renewed = Self::build(files, Arc::clone(&self.time), Arc::clone(self.trust.memory()))?;
+        if renewed.identity != self.identity {
+            let (from, to) = (self.identity.clone(), renewed.identity);
+            return Err(CredentialsError::OtherIdentity { from: Box::new(from), to: Box::new(to) });
+        }
+        Ok(renewed)
+    }
+
+    fn build(
+        files: CredentialFiles<'_>,
+        time: TimeSource,
+        memory: Arc<Memory>,
+    ) -> Result<Self, CredentialsError> {
         let cas = certificates(Part::Ca, files.ca_pem, MAX_CAS)?;
         let cert = sole_certificate(Part::Certificate, files.cert_pem)?;
         let key = PrivateKeyDer::from_pem_slice(files.key_pem.as_bytes())
@@ -110,7 +131,7 @@ impl Credentials {
         let lists_end_unix_s = files.crl_pem.map(|pem| add_lists(&mut roots, pem, &provider)).transpose()?;
         let lists = if files.crl_pem.is_some() { Lists::Required } else { Lists::Unused };
         let algorithms = provider.signature_verification_algorithms;
-        let trust = Arc::new(Trust::new(identity.herd.clone(), roots, lists, algorithms.all));
+        let trust = Arc::new(Trust::new(identity.herd.clone(), roots, lists, algorithms.all, memory));
         let now = time.current_time().ok_or(CredentialsError::NoTime)?;
         for side in [Side::Server, Side::Client] {
             trust.judge(std::slice::from_ref(&cert), side, now).map_err(refused)?;
@@ -218,7 +239,8 @@ fn roots(cas: &[CertificateDer<'static>], herd: &HerdId) -> Result<Vec<Root>, Cr
         }
         let anchor = webpki::anchor_from_trusted_cert(ca).map_err(|error| unreadable(error.to_string()))?;
         let not_after_unix_s = fields(Part::Ca, ca)?.not_after_unix_s;
-        Ok(Root { anchor: anchor.to_owned(), not_after_unix_s, list: None })
+        let key = Digest::of(&[anchor.subject.as_ref(), anchor.subject_public_key_info.as_ref()].concat());
+        Ok(Root { anchor: anchor.to_owned(), key, not_after_unix_s, list: None })
     };
     cas.iter().map(root).collect()
 }
@@ -238,21 +260,24 @@ fn add_lists(roots: &mut [Root], pem: &str, provider: &CryptoProvider) -> Result
     for (index, list) in CertificateRevocationListDer::pem_slice_iter(pem.as_bytes()).enumerate() {
         let number = index + 1;
         let der = list.map_err(|error| unreadable(error.to_string()))?;
-        let list = OwnedCertRevocationList::from_der(&der)
+        let revoked = OwnedCertRevocationList::from_der(&der)
             .map_err(|error| unreadable(format!("list {number} is none: {error}")))?;
-        let list = webpki::CertRevocationList::from(list);
+        let revoked = CertRevocationList::from(revoked);
         let fields = x509::List::parse(&der)
             .ok_or_else(|| unreadable(format!("list {number} has no dates or no signature")))?;
+        if revoked.issuing_distribution_point().is_some() {
+            return Err(unreadable(format!("list {number} is about a part of its CA's certificates only")));
+        }
         let signer = roots.iter_mut().find(|root| {
-            root.anchor.subject.as_ref() == list.issuer()
+            root.anchor.subject.as_ref() == revoked.issuer()
                 && fields.is_signed_by(&root.anchor.subject_public_key_info, algorithms)
         });
         let signer =
             signer.ok_or_else(|| unreadable(format!("list {number} is signed by no CA of [identity] ca")))?;
-        if signer.list.replace(list).is_some() {
+        let end = fields.next_update_unix_s;
+        if signer.list.replace(List { revoked, next_update_unix_s: end }).is_some() {
             return Err(unreadable(format!("list {number} is the second of one CA")));
         }
-        let end = fields.next_update_unix_s;
         first_end = Some(first_end.map_or(end, |first: u64| first.min(end)));
     }
     first_end.ok_or_else(|| unreadable("it holds no PEM revocation list".into()))
@@ -341,6 +366,16 @@ pub enum CredentialsError {
         uri: String,
         /// The herd that the node certificate names.
         herd: HerdId,
+    },
+    /// The new certificate is another node's, or has other roles.
+    #[error(
+        "the node runs as {from}, and the new certificate is for {to}; restart the node to change who it is"
+    )]
+    OtherIdentity {
+        /// Who the node is.
+        from: Box<Identity>,
+        /// Whom the new certificate names.
+        to: Box<Identity>,
     },
     /// A revocation list has ended.
     #[error(

@@ -19,6 +19,7 @@ mod credentials;
 mod der;
 mod describe;
 mod identify;
+mod memory;
 mod refusal;
 mod serial;
 mod tls;

@@ -1,16 +1,17 @@
 //! Whom a node believes: the herd's CAs, and what they took back.
 
 use std::fmt;
+use std::sync::Arc;
 
-use rdcq_wire::{HerdId, Identity};
+use rdcq_wire::{Digest, HerdId, Identity};
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use webpki::{
-    CertRevocationList, EndEntityCert, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeId,
-    KeyPurposeIdIter, KeyUsage, RequiredEkuNotFoundContext, RevocationCheckDepth, RevocationOptions,
-    RevocationOptionsBuilder, UnknownStatusPolicy,
+    CertRevocationList, EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage,
+    RequiredEkuNotFoundContext,
 };
 
 use crate::identify::{IdentifyError, identify};
+use crate::memory::Memory;
 use crate::refusal::{PeerError, Side};
 use crate::x509::{self, Usage};
 
@@ -28,9 +29,17 @@ const CLIENT_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
 /// A CA that is trusted.
 pub(crate) struct Root {
     pub(crate) anchor: TrustAnchor<'static>,
+    /// The digest of its name and its key, by which it is remembered.
+    pub(crate) key: Digest,
     pub(crate) not_after_unix_s: u64,
     /// What it took back.
-    pub(crate) list: Option<CertRevocationList<'static>>,
+    pub(crate) list: Option<List>,
+}
+
+/// What a CA took back. Whoever made it has checked that the CA signed it, and that it is about all of its certificates.
+pub(crate) struct List {
+    pub(crate) revoked: CertRevocationList<'static>,
+    pub(crate) next_update_unix_s: u64,
 }
 
 /// The CAs of a herd. All of them bear its name, so that a certificate says only by its signature whose it is.
@@ -39,6 +48,7 @@ pub(crate) struct Trust {
     roots: Vec<Root>,
     lists: Lists,
     algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
+    memory: Arc<Memory>,
 }
 
 /// Whether certificates can be taken back.
@@ -56,8 +66,14 @@ impl Trust {
         roots: Vec<Root>,
         lists: Lists,
         algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
+        memory: Arc<Memory>,
     ) -> Self {
-        Self { herd, roots, lists, algorithms }
+        Self { herd, roots, lists, algorithms, memory }
+    }
+
+    /// What was found out about certificates so far, which holds under other CAs and lists, too.
+    pub(crate) fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     /// Judges what a peer showed: its own certificate and, wrongly, others.
@@ -78,32 +94,33 @@ impl Trust {
         }
         let leaf = EndEntityCert::try_from(cert).map_err(IdentifyError::Malformed)?;
         let fields = x509::Certificate::parse(cert).ok_or(IdentifyError::Malformed(webpki::Error::BadDer))?;
-        self.find_root(&leaf, &fields, side, now)?;
 
-        if let Some(bits) = fields.rsa_bits().filter(|bits| *bits < MIN_RSA_BITS) {
-            return Err(PeerError::WeakKey(bits));
-        }
-        match fields.usage() {
-            Usage::Signs => {}
-            Usage::Issues => return Err(PeerError::ForIssuing),
-            Usage::Other | Usage::Unsaid => return Err(PeerError::NotForSigning),
-        }
+        let digest = Digest::of(cert);
+        let known = self.memory.find(&digest).filter(|known| known.serves(side));
+        let root = match known.and_then(|known| self.roots.iter().find(|root| root.key == known.signer)) {
+            Some(root) => {
+                check_period(&fields, now)?;
+                root
+            }
+            None => {
+                let root = self.find_root(&leaf, side, now)?;
+                check_use(&fields)?;
+                root
+            }
+        };
+        self.check_root(root, &leaf, &fields, now)?;
         let peer = identify(certs)?;
         if peer.herd != self.herd {
             return Err(PeerError::OtherHerd { peer: Box::new(peer), herd: self.herd.clone() });
         }
+        if known.is_none() {
+            self.memory.add(digest, root.key, side);
+        }
         Ok(peer)
     }
 
-    /// Finds the CA that signed `leaf`. CAs of one name are tried one by one, each with its own list: webpki would take
-    /// the first list of that name for all of them.
-    fn find_root(
-        &self,
-        leaf: &EndEntityCert<'_>,
-        fields: &x509::Certificate<'_>,
-        side: Side,
-        now: UnixTime,
-    ) -> Result<&Root, PeerError> {
+    /// Finds the CA that signed `leaf`. CAs of one name are tried one by one.
+    fn find_root(&self, leaf: &EndEntityCert<'_>, side: Side, now: UnixTime) -> Result<&Root, PeerError> {
         let mut named =
             self.roots.iter().filter(|root| root.anchor.subject.as_ref() == leaf.issuer()).peekable();
         if named.peek().is_none() {
@@ -111,49 +128,74 @@ impl Trust {
             return Err(if own { PeerError::SelfSigned } else { PeerError::UnknownIssuer });
         }
         for root in named {
-            match self.check_chain(leaf, root, side, now) {
-                Ok(()) => return self.check_root(root, now),
+            let anchor = std::slice::from_ref(&root.anchor);
+            match leaf.verify_for_usage(self.algorithms, anchor, &[], now, side, None, None) {
+                Ok(_) => return Ok(root),
                 Err(error) if is_of_another_key(&error) => {}
-                Err(error) => return Err(refused(error, leaf, fields, side)),
+                Err(error) => return Err(refused(error, side)),
             }
         }
         Err(PeerError::NotSigned)
     }
 
-    /// What webpki does not ask of the CA that signed.
-    fn check_root<'a>(&self, root: &'a Root, now: UnixTime) -> Result<&'a Root, PeerError> {
+    /// Whether the CA that signed still stands, and stands by the certificate.
+    ///
+    /// webpki could ask the lists. It takes the first list of a name, which all CAs of a herd share, and checks the list's
+    /// signature again for every peer: twice the work of a whole judgement, and more with every entry.
+    fn check_root(
+        &self,
+        root: &Root,
+        leaf: &EndEntityCert<'_>,
+        fields: &x509::Certificate<'_>,
+        now: UnixTime,
+    ) -> Result<(), PeerError> {
         let not_after_unix_s = root.not_after_unix_s;
         if now.as_secs() > not_after_unix_s {
             return Err(PeerError::CaExpired { not_after_unix_s });
         }
-        match (self.lists, &root.list) {
-            (Lists::Required, None) => Err(PeerError::ListMissing),
-            _ => Ok(root),
+        let Some(list) = &root.list else {
+            return match self.lists {
+                Lists::Unused => Ok(()),
+                Lists::Required => Err(PeerError::ListMissing),
+            };
+        };
+        let next_update_unix_s = list.next_update_unix_s;
+        if now.as_secs() >= next_update_unix_s {
+            return Err(PeerError::ListExpired { next_update_unix_s });
+        }
+        match list.revoked.find_serial(leaf.serial()) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => {
+                let peer = leaf.valid_uri_names().next().unwrap_or("nobody").to_owned();
+                Err(PeerError::Revoked { peer, serial: fields.serial.clone() })
+            }
+            Err(error) => Err(PeerError::Chain(error)),
         }
     }
+}
 
-    fn check_chain(
-        &self,
-        leaf: &EndEntityCert<'_>,
-        root: &Root,
-        side: Side,
-        now: UnixTime,
-    ) -> Result<(), webpki::Error> {
-        let lists: Vec<_> = root.list.iter().collect();
-        let anchor = std::slice::from_ref(&root.anchor);
-        leaf.verify_for_usage(self.algorithms, anchor, &[], now, side, options(&lists), None)?;
+/// What webpki asks of a certificate's dates.
+fn check_period(fields: &x509::Certificate<'_>, now: UnixTime) -> Result<(), PeerError> {
+    let &x509::Certificate { not_before_unix_s, not_after_unix_s, .. } = fields;
+    if now.as_secs() < not_before_unix_s {
+        Err(PeerError::NotYetValid { not_before_unix_s })
+    } else if now.as_secs() > not_after_unix_s {
+        Err(PeerError::Expired { not_after_unix_s })
+    } else {
         Ok(())
     }
 }
 
-/// A list that has ended says nothing, and who is not known to be in force is not believed.
-fn options<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
-    let options = RevocationOptionsBuilder::new(lists).ok()?;
-    let options = options
-        .with_depth(RevocationCheckDepth::EndEntity)
-        .with_status_policy(UnknownStatusPolicy::Deny)
-        .with_expiration_policy(ExpirationPolicy::Enforce);
-    Some(options.build())
+/// What webpki does not ask of a certificate's key.
+fn check_use(fields: &x509::Certificate<'_>) -> Result<(), PeerError> {
+    if let Some(bits) = fields.rsa_bits().filter(|bits| *bits < MIN_RSA_BITS) {
+        return Err(PeerError::WeakKey(bits));
+    }
+    match fields.usage() {
+        Usage::Signs => Ok(()),
+        Usage::Issues => Err(PeerError::ForIssuing),
+        Usage::Other | Usage::Unsaid => Err(PeerError::NotForSigning),
+    }
 }
 
 /// Whether another CA of the same name may have signed.
@@ -162,27 +204,13 @@ fn is_of_another_key(error: &webpki::Error) -> bool {
     matches!(error, InvalidSignatureForPublicKey | UnsupportedSignatureAlgorithmForPublicKeyContext(_))
 }
 
-fn refused(
-    error: webpki::Error,
-    leaf: &EndEntityCert<'_>,
-    fields: &x509::Certificate<'_>,
-    side: Side,
-) -> PeerError {
+fn refused(error: webpki::Error, side: Side) -> PeerError {
     use webpki::Error;
     match error {
         Error::CertExpired { not_after, .. } => PeerError::Expired { not_after_unix_s: not_after.as_secs() },
         Error::CertNotValidYet { not_before, .. } => {
             PeerError::NotYetValid { not_before_unix_s: not_before.as_secs() }
         }
-        Error::CertRevoked => {
-            // The signature was found good before the list was asked.
-            let peer = leaf.valid_uri_names().next().unwrap_or("nobody").to_owned();
-            PeerError::Revoked { peer, serial: fields.serial.clone() }
-        }
-        Error::CrlExpired { next_update, .. } => {
-            PeerError::ListExpired { next_update_unix_s: next_update.as_secs() }
-        }
-        Error::UnknownRevocationStatus => PeerError::ListMissing,
         Error::CaUsedAsEndEntity => PeerError::IsCa,
         Error::UnsupportedSignatureAlgorithmContext(_) => PeerError::Algorithm,
         Error::RequiredEkuNotFoundContext(RequiredEkuNotFoundContext { present, .. }) => {

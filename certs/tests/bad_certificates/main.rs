@@ -5,6 +5,7 @@
 
 mod cases;
 mod lists;
+mod renewals;
 mod versions;
 mod world;
 

@@ -27,7 +27,7 @@ pub(crate) const NOW_UNIX_S: u64 = 1_800_000_000;
 pub(crate) const NOW_UNIX_MS: u64 = NOW_UNIX_S * 1000;
 const DAY_S: i64 = 24 * 3600;
 
-const JUDGE: &str = "spiffe://herd/origin-1/origin";
+pub(crate) const JUDGE: &str = "spiffe://herd/origin-1/origin";
 pub(crate) const PEER: &str = "spiffe://herd/host-1/agent/client";
 
 /// What the peer of the judge shows.
@@ -268,7 +268,7 @@ pub(crate) fn refusals(world: World) -> [String; 2] {
     })
 }
 
-fn shake_both(world: &World) -> [Result<Identity, Error>; 2] {
+pub(crate) fn shake_both(world: &World) -> [Result<Identity, Error>; 2] {
     let World { judge, shown, lenient } = world;
     let peer = lenient.as_ref().unwrap_or(judge);
     let (_, by_server) = shake(Arc::new(shown.client(peer)), judge.server_config());
