@@ -46,6 +46,7 @@ impl CertificateFiles {
             ca: self.ca(),
             cert: self.folder.join(format!("{name}.pem")),
             key: self.folder.join(format!("{name}.key")),
+            crl: None,
         }
     }
 

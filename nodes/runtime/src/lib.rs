@@ -16,7 +16,9 @@ mod refuse;
 mod running;
 
 pub use collector::Collector;
-pub use credentials::{CredentialsError, load_credentials, security};
+pub use credentials::{
+    CredentialsError, CredentialsWatch, LiveCredentials, load_credentials, security, watch_credentials,
+};
 pub use download::{Arrival, Download, DownloadError, Fetched};
 pub use host::{Catalogues, Host};
 pub use leases::{Claim, Leases};
