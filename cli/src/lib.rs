@@ -8,6 +8,7 @@
 //! Pushes and pulls themselves live in `rdcq-client`, roles in their own crates: this crate holds words and manners.
 
 mod agents_file;
+mod ca_folder;
 mod caller;
 mod certificate_files;
 mod cli;

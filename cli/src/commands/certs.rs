@@ -2,6 +2,10 @@
 
 mod init;
 mod issue;
+mod revoke;
+mod rotate;
+mod rotate_ca;
+mod show;
 
 use clap::Subcommand;
 
@@ -9,13 +13,21 @@ use crate::certificate_files::Existing;
 use crate::console::Console;
 use crate::failure::Failure;
 
-/// Make a herd's CA and its nodes' certificates.
+/// Make and replace a herd's CA and its nodes' certificates.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Certs {
     /// Make a herd's CA.
     Init(init::Init),
     /// Make a node's certificate.
     Issue(issue::Issue),
+    /// Replace a node's certificate and key by new ones.
+    Rotate(rotate::Rotate),
+    /// Replace the herd's CA, in two steps between which nodes trust both.
+    RotateCa(rotate_ca::RotateCa),
+    /// Take certificates back, or renew the lists that say which were.
+    Revoke(revoke::Revoke),
+    /// Show what certificates and lists say.
+    Show(show::Show),
 }
 
 impl Certs {
@@ -23,6 +35,10 @@ impl Certs {
         match self {
             Self::Init(init) => init.run(console),
             Self::Issue(issue) => issue.run(console),
+            Self::Rotate(rotate) => rotate.run(console),
+            Self::RotateCa(rotate) => rotate.run(console),
+            Self::Revoke(revoke) => revoke.run(console),
+            Self::Show(show) => show.run(console),
         }
     }
 }

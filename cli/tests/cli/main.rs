@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod certs;
+mod certs_rotation;
 mod command_line;
 mod demo;
 mod node;
