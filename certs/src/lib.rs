@@ -36,7 +36,7 @@ pub use credentials::{
 };
 pub use describe::{CertificateKind, DescribedCertificate, DescribedList, describe, describe_lists};
 pub use identify::{IdentifyError, identify};
-pub use refusal::{PeerError, Side, refusal};
+pub use refusal::{PeerError, Side, refusal, refusal_of_text};
 pub use serial::{ParseSerialError, Serial};
 pub use tls::ALPN;
 pub use trust::{MAX_CERTIFICATE_BYTES, MIN_RSA_BITS};

@@ -12,9 +12,9 @@ use crate::trust::{MAX_CERTIFICATE_BYTES, MIN_RSA_BITS};
 
 /// Why a peer's certificates are refused.
 ///
-/// In a failed handshake it is the `OtherError` inside `rustls::CertificateError::Other`, so that rustls's own text, all
-/// that quinn keeps of it, ends in the reason. [`refusal`] gives the reason alone.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// In a failed handshake it is the `OtherError` inside `rustls::CertificateError::Other`, which [`refusal`] finds. quinn
+/// keeps nothing of it but rustls's text, in which the reason is, too: [`refusal_of_text`] finds it there.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
     /// The certificate names nobody.
     #[error(transparent)]
@@ -126,6 +126,13 @@ pub enum PeerError {
     NoTime,
 }
 
+impl fmt::Debug for PeerError {
+    /// The reason, as it is displayed: rustls puts this form of it into its text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// What a certificate is shown for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -156,14 +163,31 @@ impl From<PeerError> for Error {
 /// Why a handshake failed, in one line for the log: one text for each kind of bad certificate.
 pub fn refusal(error: &Error) -> String {
     match error {
-        Error::InvalidCertificate(CertificateError::Other(other)) => other.to_string(),
         // All that rustls itself still judges is the proof that the peer holds the key.
         Error::InvalidCertificate(CertificateError::BadSignature) => {
             "the peer does not hold the key of the certificate that it showed".into()
         }
+        Error::InvalidCertificate(CertificateError::Other(why)) => why.to_string(),
+        Error::InvalidCertificate(why) => why.to_string(),
         Error::NoCertificatesPresented => IdentifyError::NoCertificate.to_string(),
         Error::NoApplicationProtocol => "the peer does not speak this version of rdcq".into(),
         Error::AlertReceived(alert) => format!("the peer refused this node: {alert:?}"),
         other => other.to_string(),
     }
+}
+
+/// The same of an error's text, which is all that quinn keeps of it: the reason of its `TransportError`.
+pub fn refusal_of_text(text: &str) -> String {
+    let text = text.strip_prefix("TLS error: ").unwrap_or(text);
+    let reworded = [
+        Error::InvalidCertificate(CertificateError::BadSignature),
+        Error::NoCertificatesPresented,
+        Error::NoApplicationProtocol,
+    ];
+    if let Some(error) = reworded.iter().find(|error| error.to_string() == text) {
+        return refusal(error);
+    }
+    let text = text.strip_prefix("invalid peer certificate: ").unwrap_or(text);
+    let ours = text.strip_prefix("Other(OtherError(").and_then(|text| text.strip_suffix("))"));
+    ours.unwrap_or(text).to_owned()
 }

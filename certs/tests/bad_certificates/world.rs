@@ -10,7 +10,7 @@ use rcgen::{
 };
 use rdcq_certs::{
     Authority, CA_LIFETIME, CredentialFiles, Credentials, Issued, KeyKind, LIST_LIFETIME, Revoked,
-    TimeSource, identify, refusal, time_from,
+    TimeSource, identify, refusal, refusal_of_text, time_from,
 };
 use rdcq_wire::Identity;
 use rustls::client::ResolvesClientCert;
@@ -264,7 +264,10 @@ impl Shown {
 pub(crate) fn refusals(world: World) -> [String; 2] {
     shake_both(&world).map(|outcome| match outcome {
         Ok(met) => format!("it was let in as {met}"),
-        Err(error) => refusal(&error),
+        Err(error) => {
+            assert_eq!(refusal_of_text(&error.to_string()), refusal(&error), "quinn keeps the text alone");
+            refusal(&error)
+        }
     })
 }
 
