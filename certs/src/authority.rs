@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData,
+    RevokedCertParams, SanType, SerialNumber,
 };
 use rdcq_wire::identity::IdentityError;
 use rdcq_wire::{HerdId, Identity};
@@ -13,8 +14,9 @@ use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 use webpki::EndEntityCert;
 
-use crate::credentials::{CredentialsError, Part, sole_certificate};
+use crate::credentials::{CredentialsError, MAX_CAS, Part, certificates};
 use crate::identify::{IdentifyError, sole_uri};
+use crate::serial::Serial;
 use crate::tls;
 
 /// How long a node's certificate lasts: long enough that a herd without automatic renewal is not a monthly chore.
@@ -22,6 +24,9 @@ pub const LEAF_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How long a CA lasts: longer than the machines that it is made for.
 pub const CA_LIFETIME: Duration = Duration::from_secs(3650 * 24 * 3600);
+
+/// How long a revocation list lasts unless told otherwise: a new one every week leaves three weeks to notice that none came.
+pub const LIST_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How long before its making a certificate begins, for hosts whose clocks are behind.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(3600);
@@ -78,6 +83,19 @@ pub struct Issued {
     pub cert_pem: String,
     /// The private key, PKCS#8.
     pub key_pem: String,
+    /// The certificate's number.
+    pub serial: Serial,
+    /// When the certificate ends, in seconds since 1970.
+    pub not_after_unix_s: u64,
+}
+
+/// A certificate that was taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revoked {
+    /// Its number.
+    pub serial: Serial,
+    /// When, in seconds since 1970.
+    pub at_unix_s: u64,
 }
 
 impl Authority {
@@ -92,15 +110,17 @@ impl Authority {
         Ok(Self { herd, kind, key, cert_pem, key_pem })
     }
 
-    /// Reads a CA that [`generate`](Self::generate) made.
+    /// Reads a CA that [`generate`](Self::generate) made. Of several certificates it is the one that the key belongs to.
     pub fn from_pem(cert_pem: &str, key_pem: &str) -> Result<Self, AuthorityError> {
-        let cert = sole_certificate(Part::Ca, cert_pem)?;
+        let certs = certificates(Part::Ca, cert_pem, MAX_CAS)?;
         let key = KeyPair::from_pem(key_pem).map_err(AuthorityError::Key)?;
         let kind = KeyKind::of(&key).ok_or(AuthorityError::KeyKind)?;
-        let uri = sole_uri(&cert)?;
-        let herd = uri.strip_prefix(SCHEME).ok_or_else(|| AuthorityError::NotACa(uri.clone()))?;
-        let herd = herd.parse().map_err(|_| AuthorityError::NotACa(uri.clone()))?;
-        check_ca(&cert, &herd, &key)?;
+        let at = certs.iter().position(|cert| is_of_key(cert, &key)).unwrap_or(0);
+        let cert = &certs[at];
+        let cert_pem = pem_sections(cert_pem).nth(at).unwrap_or(cert_pem);
+        let uri = sole_uri(cert)?;
+        let herd = herd_of_ca(&uri).ok_or(AuthorityError::NotACa(uri))?;
+        check_ca(cert, &herd, &key)?;
         Ok(Self { herd, kind, key, cert_pem: cert_pem.to_owned(), key_pem: key_pem.to_owned() })
     }
 
@@ -116,12 +136,47 @@ impl Authority {
         Identity::from_spiffe(&uri)?;
 
         let mut params = leaf_params(&uri)?;
-        params.serial_number = Some(serial()?);
+        let number = serial()?;
+        let serial = Serial::from_der(&number.to_bytes());
+        params.serial_number = Some(number);
         (params.not_before, params.not_after) = lifetime(now_unix_ms, LEAF_LIFETIME)?;
+        let not_after_unix_s = u64::try_from(params.not_after.unix_timestamp())
+            .map_err(|_| AuthorityError::Time(now_unix_ms))?;
         let key = self.kind.generate()?;
         let ca = ca_params(&self.herd)?;
         let cert = params.signed_by(&key, &Issuer::from_params(&ca, &self.key))?;
-        Ok(Issued { cert_pem: cert.pem(), key_pem: key.serialize_pem() })
+        Ok(Issued { cert_pem: cert.pem(), key_pem: key.serialize_pem(), serial, not_after_unix_s })
+    }
+
+    /// Signs the list of all certificates that were taken back, as PEM. It lasts for `lasting`; its number is the time of
+    /// its making, so that a later one has a larger one without anybody keeping count.
+    pub fn revocation_list(
+        &self,
+        revoked: &[Revoked],
+        lasting: Duration,
+        now_unix_ms: u64,
+    ) -> Result<String, AuthorityError> {
+        let (this_update, next_update) = lifetime(now_unix_ms, lasting)?;
+        let revoked_certs = revoked.iter().map(|revoked| {
+            let at = i64::try_from(revoked.at_unix_s).ok();
+            let at = at.and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
+            Ok(RevokedCertParams {
+                serial_number: SerialNumber::from_slice(revoked.serial.as_bytes()),
+                revocation_time: at.ok_or(AuthorityError::Time(revoked.at_unix_s.saturating_mul(1000)))?,
+                reason_code: None,
+                invalidity_date: None,
+            })
+        });
+        let list = CertificateRevocationListParams {
+            this_update,
+            next_update,
+            crl_number: SerialNumber::from_slice(Serial::from_der(&now_unix_ms.to_be_bytes()).as_bytes()),
+            issuing_distribution_point: None,
+            revoked_certs: revoked_certs.collect::<Result<_, AuthorityError>>()?,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let ca = ca_params(&self.herd)?;
+        Ok(list.signed_by(&Issuer::from_params(&ca, &self.key))?.pem()?)
     }
 
     /// The CA's certificate, which every node of the herd trusts.
@@ -152,6 +207,29 @@ impl fmt::Debug for Issued {
     }
 }
 
+/// What a CA's certificate says whose it is.
+pub(crate) fn ca_uri(herd: &HerdId) -> String {
+    format!("{SCHEME}{herd}")
+}
+
+/// The herd whose CA names itself by this URI.
+pub(crate) fn herd_of_ca(uri: &str) -> Option<HerdId> {
+    uri.strip_prefix(SCHEME)?.parse().ok()
+}
+
+/// Whether `cert` is of this key.
+fn is_of_key(cert: &CertificateDer<'_>, key: &KeyPair) -> bool {
+    EndEntityCert::try_from(cert)
+        .is_ok_and(|cert| cert.subject_public_key_info().as_ref() == key.subject_public_key_info())
+}
+
+/// The certificates in a text, each with its first and its last line.
+fn pem_sections(pem: &str) -> impl Iterator<Item = &str> {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----\n";
+    pem.split_inclusive(END).filter_map(|section| section.find(BEGIN).map(|begin| &section[begin..]))
+}
+
 /// A CA's certificate but for its serial number and lifetime. It follows from the herd alone, so that a CA read back
 /// signs under the same name.
 fn ca_params(herd: &HerdId) -> Result<CertificateParams, AuthorityError> {
@@ -159,7 +237,7 @@ fn ca_params(herd: &HerdId) -> Result<CertificateParams, AuthorityError> {
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "rdcq");
     params.distinguished_name.push(DnType::CommonName, herd.as_str());
-    params.subject_alt_names = vec![SanType::URI(format!("{SCHEME}{herd}").try_into()?)];
+    params.subject_alt_names = vec![SanType::URI(ca_uri(herd).try_into()?)];
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)
@@ -189,7 +267,7 @@ fn check_ca(cert: &CertificateDer<'_>, herd: &HerdId, key: &KeyPair) -> Result<(
     }
     let (expected, _) = parse(ca_params(herd)?.self_signed(key)?.der())?;
     if subject != expected {
-        return Err(AuthorityError::NotACa(format!("{SCHEME}{herd}")));
+        return Err(AuthorityError::NotACa(ca_uri(herd)));
     }
     Ok(())
 }
@@ -213,7 +291,7 @@ fn lifetime(now_unix_ms: u64, length: Duration) -> Result<(OffsetDateTime, Offse
 }
 
 fn time_span(length: Duration) -> time::Duration {
-    time::Duration::try_from(length).expect("the lifetimes are constants of a few years")
+    time::Duration::try_from(length).unwrap_or(time::Duration::MAX)
 }
 
 /// A CA or a certificate that could not be made.

@@ -4,18 +4,27 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdcq_wire::Identity;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::server::danger::ClientCertVerifier;
+use rdcq_wire::{Digest, HerdId, Identity};
+use rustls::crypto::CryptoProvider;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
-use rustls::{CertificateError, ClientConfig, Error, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, Error, ServerConfig};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use webpki::{CertRevocationList, OwnedCertRevocationList};
 
-use crate::identify::{IdentifyError, identify};
+use crate::authority::ca_uri;
+use crate::identify::{IdentifyError, identify, sole_uri};
+use crate::memory::Memory;
+use crate::refusal::{PeerError, Side};
 use crate::tls;
-use crate::verifier::{ClientVerifier, ServerVerifier};
+use crate::trust::{List, Lists, Root, Trust};
+use crate::verifier::PeerVerifier;
+use crate::x509;
+
+/// Most CAs that a node trusts at once. Two are one being replaced by the other; a few more are a replacement that was
+/// begun anew. Each costs a signature check for every stranger that bears the herd's name.
+pub const MAX_CAS: usize = 8;
 
 /// Where a node reads the time to judge certificates by.
 pub type TimeSource = Arc<dyn TimeProvider>;
@@ -25,6 +34,39 @@ pub fn system_time() -> TimeSource {
     Arc::new(DefaultTimeProvider)
 }
 
+/// A clock that is somebody else's, in milliseconds since 1970.
+pub fn time_from(unix_ms: impl Fn() -> u64 + Send + Sync + 'static) -> TimeSource {
+    Arc::new(Clock(unix_ms))
+}
+
+struct Clock<F>(F);
+
+impl<F> fmt::Debug for Clock<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+impl<F: Fn() -> u64 + Send + Sync> TimeProvider for Clock<F> {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_millis((self.0)())))
+    }
+}
+
+/// The texts that credentials are read from, all PEM.
+#[derive(Clone, Copy)]
+pub struct CredentialFiles<'a> {
+    /// The herd's CA certificates: one, or up to [`MAX_CAS`] while one is being replaced.
+    pub ca_pem: &'a str,
+    /// The node's certificate.
+    pub cert_pem: &'a str,
+    /// The node's private key.
+    pub key_pem: &'a str,
+    /// The CAs' revocation lists, one each. Without this text, nobody is asked for to be on none; with it, no peer is
+    /// believed whose CA has no list that is in force.
+    pub crl_pem: Option<&'a str>,
+}
+
 /// A node's certificate and key, found sound, and the configurations of both sides of a connection.
 ///
 /// A node never starts with a certificate that its peers would refuse: its own is judged first, as theirs will be.
@@ -32,43 +74,78 @@ pub fn system_time() -> TimeSource {
 pub struct Credentials {
     identity: Identity,
     not_after_unix_s: u64,
+    lists_end_unix_s: Option<u64>,
+    trust: Arc<Trust>,
+    time: TimeSource,
+    root_secret: Digest,
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
 }
 
 impl Credentials {
-    /// Reads the herd's CA certificate, the node's certificate and its key, each alone in a PEM text.
+    /// Reads credentials without revocation lists.
     pub fn from_pem(
         ca_pem: &str,
         cert_pem: &str,
         key_pem: &str,
         time: TimeSource,
     ) -> Result<Self, CredentialsError> {
-        let ca = sole_certificate(Part::Ca, ca_pem)?;
-        let cert = sole_certificate(Part::Certificate, cert_pem)?;
-        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
+        Self::load(CredentialFiles { ca_pem, cert_pem, key_pem, crl_pem: None }, time)
+    }
+
+    /// Reads credentials, and checks that all of the texts belong together and hold now.
+    pub fn load(files: CredentialFiles<'_>, time: TimeSource) -> Result<Self, CredentialsError> {
+        Self::build(files, time, Arc::default())
+    }
+
+    /// Reads what follows these credentials while the node runs, which must be of the same identity: everything that
+    /// the node does was decided by it. What is known about peers' certificates is kept, so that judging all of them
+    /// again costs little.
+    pub fn renew(&self, files: CredentialFiles<'_>) -> Result<Self, CredentialsError> {
+        let renewed = Self::build(files, Arc::clone(&self.time), Arc::clone(self.trust.memory()))?;
+        if renewed.identity != self.identity {
+            let (from, to) = (self.identity.clone(), renewed.identity);
+            return Err(CredentialsError::OtherIdentity { from: Box::new(from), to: Box::new(to) });
+        }
+        Ok(renewed)
+    }
+
+    fn build(
+        files: CredentialFiles<'_>,
+        time: TimeSource,
+        memory: Arc<Memory>,
+    ) -> Result<Self, CredentialsError> {
+        let cas = certificates(Part::Ca, files.ca_pem, MAX_CAS)?;
+        let cert = sole_certificate(Part::Certificate, files.cert_pem)?;
+        let key = PrivateKeyDer::from_pem_slice(files.key_pem.as_bytes())
             .map_err(|error| CredentialsError::Unreadable { part: Part::Key, why: error.to_string() })?;
         let identity = identify(std::slice::from_ref(&cert))?;
 
         let provider = tls::provider();
+        let root_secret = root_secret(&key);
         let key = provider.key_provider.load_private_key(key).map_err(CredentialsError::Key)?;
         let own = CertifiedKey::new(vec![cert.clone()], key);
         own.keys_match().map_err(|_| CredentialsError::OtherKey(Box::new(identity.clone())))?;
 
-        let roots = Arc::new(trusting(ca)?);
-        let servers = Arc::new(ServerVerifier::new(identity.herd.clone(), Arc::clone(&roots), &provider));
-        let clients = ClientVerifier::new(identity.herd.clone(), roots, &provider)
-            .map_err(|error| CredentialsError::Unreadable { part: Part::Ca, why: error.to_string() })?;
-        let clients = Arc::new(clients);
+        let mut roots = roots(&cas, &identity.herd)?;
+        let lists_end_unix_s = files.crl_pem.map(|pem| add_lists(&mut roots, pem, &provider)).transpose()?;
+        let lists = if files.crl_pem.is_some() { Lists::Required } else { Lists::Unused };
+        let algorithms = provider.signature_verification_algorithms;
+        let trust = Arc::new(Trust::new(identity.herd.clone(), roots, lists, algorithms.all, memory));
         let now = time.current_time().ok_or(CredentialsError::NoTime)?;
-        check_own(&cert, &servers, &clients, now)?;
-        let not_after_unix_s = end(&cert, &servers)?;
+        for side in [Side::Server, Side::Client] {
+            trust.judge(std::slice::from_ref(&cert), side, now).map_err(refused)?;
+        }
+        let not_after_unix_s = fields(Part::Certificate, &cert)?.not_after_unix_s;
 
+        let verifier = Arc::new(PeerVerifier::new(Arc::clone(&trust), algorithms));
         let own = Arc::new(SingleCertAndKey::from(own));
-        let server = tls::server_config(Arc::clone(&provider), Arc::clone(&time), clients, Arc::clone(&own))
+        let server = (Arc::clone(&verifier), Arc::clone(&own));
+        let server = tls::server_config(Arc::clone(&provider), Arc::clone(&time), server.0, server.1)
             .map_err(CredentialsError::Tls)?;
-        let client = tls::client_config(provider, time, servers, own).map_err(CredentialsError::Tls)?;
-        Ok(Self { identity, not_after_unix_s, server, client })
+        let client =
+            tls::client_config(provider, Arc::clone(&time), verifier, own).map_err(CredentialsError::Tls)?;
+        Ok(Self { identity, not_after_unix_s, lists_end_unix_s, trust, time, root_secret, server, client })
     }
 
     /// Who this node is.
@@ -81,6 +158,11 @@ impl Credentials {
         self.not_after_unix_s
     }
 
+    /// When the first of the revocation lists ends, in seconds after 1970. From then on nobody of its CA is believed.
+    pub fn lists_end_unix_s(&self) -> Option<u64> {
+        self.lists_end_unix_s
+    }
+
     /// How this node accepts connections.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server)
@@ -89,6 +171,22 @@ impl Credentials {
     /// How this node connects to others.
     pub fn client_config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.client)
+    }
+
+    /// Judges the certificates that a peer showed when it connected again: by the CAs, the lists and the time of now.
+    pub fn judge(&self, certs: &[CertificateDer<'_>]) -> Result<Identity, PeerError> {
+        let now = self.time.current_time().ok_or(PeerError::NoTime)?;
+        self.trust.judge(certs, Side::Either, now)
+    }
+
+    /// A secret that nobody else knows and that is the same as long as the node keeps its key: one for each `label`.
+    ///
+    /// It is a plain hash over a hash of the private key. A password would want a slow function and a salt; the key is
+    /// already a random number of 256 bits, so that nothing can be guessed, and all that is asked of the hash is that it
+    /// cannot be inverted. Nobody learns the secret of one label from that of another either, as the label comes before
+    /// what is secret and ends with a byte that is in no label.
+    pub fn secret(&self, label: &str) -> [u8; Digest::LEN] {
+        *Digest::of(&[label.as_bytes(), &[0], self.root_secret.as_bytes()].concat()).as_bytes()
     }
 }
 
@@ -99,76 +197,112 @@ impl fmt::Debug for Credentials {
     }
 }
 
+fn root_secret(key: &PrivateKeyDer<'_>) -> Digest {
+    Digest::of(&[b"rdcq node secret\0", key.secret_der()].concat())
+}
+
 /// The one certificate in `pem`. A second one is refused rather than ignored: whoever put it there expects something
 /// of it.
-pub(crate) fn sole_certificate(part: Part, pem: &str) -> Result<CertificateDer<'static>, CredentialsError> {
-    let mut certs = CertificateDer::pem_slice_iter(pem.as_bytes());
+fn sole_certificate(part: Part, pem: &str) -> Result<CertificateDer<'static>, CredentialsError> {
+    let certs = certificates(part, pem, 1)?;
+    Ok(certs.into_iter().next().expect("there is one, or it was an error"))
+}
+
+/// The certificates in `pem`: one or more, at most `max`, each once.
+pub(crate) fn certificates(
+    part: Part,
+    pem: &str,
+    max: usize,
+) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
     let unreadable = |why: String| CredentialsError::Unreadable { part, why };
-    let first = certs.next().ok_or_else(|| unreadable("it holds no PEM certificate".into()))?;
-    let first = first.map_err(|error| unreadable(error.to_string()))?;
-    if certs.next().is_some() {
-        return Err(unreadable("it holds more than one certificate".into()));
+    let mut certs = Vec::new();
+    for cert in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let cert = cert.map_err(|error| unreadable(error.to_string()))?;
+        if certs.len() == max {
+            return Err(unreadable(format!("it holds more than {max} of them")));
+        }
+        if certs.contains(&cert) {
+            return Err(unreadable("it holds one of them twice".into()));
+        }
+        certs.push(cert);
     }
-    Ok(first)
+    if certs.is_empty() { Err(unreadable("it holds no PEM certificate".into())) } else { Ok(certs) }
 }
 
-fn trusting(ca: CertificateDer<'static>) -> Result<RootCertStore, CredentialsError> {
-    let mut roots = RootCertStore::empty();
-    roots.add(ca).map_err(|error| CredentialsError::Unreadable { part: Part::Ca, why: error.to_string() })?;
-    Ok(roots)
+/// The CAs, all of which must be the herd's.
+fn roots(cas: &[CertificateDer<'static>], herd: &HerdId) -> Result<Vec<Root>, CredentialsError> {
+    let root = |ca: &CertificateDer<'static>| {
+        let unreadable = |why: String| CredentialsError::Unreadable { part: Part::Ca, why };
+        let uri = sole_uri(ca).map_err(|error| unreadable(error.to_string()))?;
+        if uri != ca_uri(herd) {
+            return Err(CredentialsError::OtherCa { uri, herd: herd.clone() });
+        }
+        let anchor = webpki::anchor_from_trusted_cert(ca).map_err(|error| unreadable(error.to_string()))?;
+        let not_after_unix_s = fields(Part::Ca, ca)?.not_after_unix_s;
+        let key = Digest::of(&[anchor.subject.as_ref(), anchor.subject_public_key_info.as_ref()].concat());
+        Ok(Root { anchor: anchor.to_owned(), key, not_after_unix_s, list: None })
+    };
+    cas.iter().map(root).collect()
 }
 
-/// Judges the node's own certificate as its peers will, on either side of a connection.
-fn check_own(
-    cert: &CertificateDer<'_>,
-    servers: &ServerVerifier,
-    clients: &ClientVerifier,
-    now: UnixTime,
-) -> Result<(), CredentialsError> {
-    servers.verify_server_cert(cert, &[], &any_name(), &[], now).map_err(refused)?;
-    clients.verify_client_cert(cert, &[], now).map_err(refused)?;
-    Ok(())
+fn fields<'a>(part: Part, cert: &'a CertificateDer<'_>) -> Result<x509::Certificate<'a>, CredentialsError> {
+    let unreadable =
+        || CredentialsError::Unreadable { part, why: "it holds a certificate without dates".into() };
+    x509::Certificate::parse(cert).ok_or_else(unreadable)
 }
 
-/// When `cert` ends. webpki says so only of a certificate that has ended, so it is asked at the end of time.
-fn end(cert: &CertificateDer<'_>, servers: &ServerVerifier) -> Result<u64, CredentialsError> {
-    let then = UnixTime::since_unix_epoch(END_OF_TIME);
-    match servers.verify_server_cert(cert, &[], &any_name(), &[], then).map_err(refused) {
-        Err(CredentialsError::Expired { not_after_unix_s }) => Ok(not_after_unix_s),
-        Err(other) => Err(other),
-        Ok(_) => Ok(END_OF_TIME.as_secs()),
+/// Gives each CA its list, and says when the first of them ends. One list that is not as it should be spoils all: it may
+/// be the one with the name that matters.
+fn add_lists(roots: &mut [Root], pem: &str, provider: &CryptoProvider) -> Result<u64, CredentialsError> {
+    let unreadable = |why: String| CredentialsError::Unreadable { part: Part::Lists, why };
+    let algorithms = provider.signature_verification_algorithms.all;
+    let mut first_end = None;
+    for (index, list) in CertificateRevocationListDer::pem_slice_iter(pem.as_bytes()).enumerate() {
+        let number = index + 1;
+        let der = list.map_err(|error| unreadable(error.to_string()))?;
+        let revoked = OwnedCertRevocationList::from_der(&der)
+            .map_err(|error| unreadable(format!("list {number} is none: {error}")))?;
+        let revoked = CertRevocationList::from(revoked);
+        let fields = x509::List::parse(&der)
+            .ok_or_else(|| unreadable(format!("list {number} has no dates or no signature")))?;
+        if revoked.issuing_distribution_point().is_some() {
+            return Err(unreadable(format!("list {number} is about a part of its CA's certificates only")));
+        }
+        let signer = roots.iter_mut().find(|root| {
+            root.anchor.subject.as_ref() == revoked.issuer()
+                && fields.is_signed_by(&root.anchor.subject_public_key_info, algorithms)
+        });
+        let signer =
+            signer.ok_or_else(|| unreadable(format!("list {number} is signed by no CA of [identity] ca")))?;
+        let end = fields.next_update_unix_s;
+        if signer.list.replace(List { revoked, next_update_unix_s: end }).is_some() {
+            return Err(unreadable(format!("list {number} is the second of one CA")));
+        }
+        first_end = Some(first_end.map_or(end, |first: u64| first.min(end)));
     }
+    first_end.ok_or_else(|| unreadable("it holds no PEM revocation list".into()))
 }
 
-/// The end of the year 9999, the last time that a certificate can hold.
-const END_OF_TIME: Duration = Duration::from_secs(253_402_300_799);
-
-/// What a server is called does not count for [`ServerVerifier`].
-fn any_name() -> ServerName<'static> {
-    ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into())
-}
-
-fn refused(error: Error) -> CredentialsError {
+fn refused(error: PeerError) -> CredentialsError {
     match error {
-        Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
-            CredentialsError::Expired { not_after_unix_s: not_after.as_secs() }
-        }
-        Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {
-            CredentialsError::NotYetValid { not_before_unix_s: not_before.as_secs() }
-        }
+        PeerError::Expired { not_after_unix_s } => CredentialsError::Expired { not_after_unix_s },
+        PeerError::NotYetValid { not_before_unix_s } => CredentialsError::NotYetValid { not_before_unix_s },
+        PeerError::ListExpired { next_update_unix_s } => CredentialsError::ListExpired { next_update_unix_s },
         other => CredentialsError::Untrusted(other),
     }
 }
 
-/// One of the three texts that credentials are read from.
+/// One of the texts that credentials are read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The herd's CA certificate.
+    /// The herd's CA certificates.
     Ca,
     /// The node's certificate.
     Certificate,
     /// The node's private key.
     Key,
+    /// The revocation lists.
+    Lists,
 }
 
 impl fmt::Display for Part {
@@ -177,6 +311,7 @@ impl fmt::Display for Part {
             Self::Ca => "CA certificate",
             Self::Certificate => "node certificate",
             Self::Key => "private key",
+            Self::Lists => "revocation list",
         })
     }
 }
@@ -223,7 +358,34 @@ pub enum CredentialsError {
     #[error(
         "the node certificate would be refused by its peers: {0}; issue it under the CA that [identity] names"
     )]
-    Untrusted(#[source] Error),
+    Untrusted(#[source] PeerError),
+    /// A CA is another herd's.
+    #[error("the CA certificate of {uri:?} is not one of herd {herd}, which the node certificate names")]
+    OtherCa {
+        /// Whose CA it says that it is.
+        uri: String,
+        /// The herd that the node certificate names.
+        herd: HerdId,
+    },
+    /// The new certificate is another node's, or has other roles.
+    #[error(
+        "the node runs as {from}, and the new certificate is for {to}; restart the node to change who it is"
+    )]
+    OtherIdentity {
+        /// Who the node is.
+        from: Box<Identity>,
+        /// Whom the new certificate names.
+        to: Box<Identity>,
+    },
+    /// A revocation list has ended.
+    #[error(
+        "the revocation list ended at unix time {next_update_unix_s} s, so that nobody would be trusted; renew it with \
+         `rdcq certs revoke`"
+    )]
+    ListExpired {
+        /// Until when there should have been a new one.
+        next_update_unix_s: u64,
+    },
     /// The time source has no time.
     #[error("no time to judge certificates by; check this host's clock")]
     NoTime,

@@ -23,6 +23,11 @@ pub(crate) fn sole_uri(cert: &CertificateDer<'_>) -> Result<String, IdentifyErro
     }
 }
 
+/// None and several are two mistakes, and read like two.
+fn uris(count: &usize) -> String {
+    if *count == 0 { "no URI".into() } else { format!("{count} URIs") }
+}
+
 /// A certificate that does not name anybody.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdentifyError {
@@ -33,7 +38,7 @@ pub enum IdentifyError {
     #[error("not a certificate that can be read ({0}); issue it anew with `rdcq certs issue`")]
     Malformed(webpki::Error),
     /// No URI, or several.
-    #[error("the certificate carries {0} URIs, wanted exactly one; issue it with `rdcq certs issue`")]
+    #[error("the certificate carries {uris}, wanted exactly one; issue it with `rdcq certs issue`", uris = uris(.0))]
     UriCount(usize),
     /// The URI is not an identity of ours.
     #[error("the certificate's URI names nobody: {0}")]

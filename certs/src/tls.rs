@@ -11,7 +11,7 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, Error, ServerConfig};
 
 use crate::credentials::TimeSource;
-use crate::verifier::{ClientVerifier, ServerVerifier};
+use crate::verifier::PeerVerifier;
 
 /// The protocol and its version, as both sides name it in the handshake.
 pub const ALPN: &[u8] = b"rdcq/1";
@@ -35,7 +35,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 pub(crate) fn server_config(
     provider: Arc<CryptoProvider>,
     time: TimeSource,
-    verifier: Arc<ClientVerifier>,
+    verifier: Arc<PeerVerifier>,
     own: Arc<SingleCertAndKey>,
 ) -> Result<Arc<ServerConfig>, Error> {
     let mut config = ServerConfig::builder_with_details(provider, time)
@@ -53,7 +53,7 @@ pub(crate) fn server_config(
 pub(crate) fn client_config(
     provider: Arc<CryptoProvider>,
     time: TimeSource,
-    verifier: Arc<ServerVerifier>,
+    verifier: Arc<PeerVerifier>,
     own: Arc<SingleCertAndKey>,
 ) -> Result<Arc<ClientConfig>, Error> {
     let mut config = ClientConfig::builder_with_details(provider, time)

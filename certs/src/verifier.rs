@@ -1,94 +1,54 @@
-//! The check of the other side's certificate, within the handshake.
-//!
-//! rustls checks the chain, the usage and the validity; what is added is that the certificate names a node of this
-//! herd. Server and client are judged alike.
+//! The check of the other side's certificate, within the handshake. Server and client are judged alike.
 
 use std::sync::Arc;
 
-use rdcq_wire::{HerdId, Identity};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
-    SignatureScheme,
-};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::identify::{IdentifyError, identify};
+use crate::refusal::Side;
+use crate::trust::Trust;
 
-/// Why a certificate that chains to the herd's CA is refused all the same.
-///
-/// In a failed handshake it is the `OtherError` inside `rustls::CertificateError::Other`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PeerError {
-    /// The certificate names nobody.
-    #[error(transparent)]
-    Identify(#[from] IdentifyError),
-    /// The certificate names a node of another herd.
-    #[error("{peer} is no member of herd {herd}; give it a certificate of this herd")]
-    OtherHerd {
-        /// Who the certificate names.
-        peer: Box<Identity>,
-        /// The herd that this node belongs to.
-        herd: HerdId,
-    },
-    /// More came than the peer's own certificate. The CA signs nodes and no further CAs, and webpki does not read the
-    /// limit that the CA's certificate sets on the length of a path.
-    #[error(
-        "the peer showed {0} certificates besides its own, wanted none; the herd's CA has no intermediates"
-    )]
-    Intermediates(usize),
-}
-
-impl From<PeerError> for Error {
-    fn from(refusal: PeerError) -> Self {
-        CertificateError::Other(OtherError(Arc::new(refusal))).into()
-    }
-}
-
-fn judge(herd: &HerdId, cert: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), PeerError> {
-    if !others.is_empty() {
-        return Err(PeerError::Intermediates(others.len()));
-    }
-    let peer = identify(std::slice::from_ref(cert))?;
-    if peer.herd != *herd {
-        return Err(PeerError::OtherHerd { peer: Box::new(peer), herd: herd.clone() });
-    }
-    Ok(())
-}
-
-/// What a client asks of a server's certificate. The name that was dialled does not count: nodes are dialled by
-/// address, and who answered is told by the identity.
+/// Judges peers for rustls, as a server and as a client.
 #[derive(Debug)]
-pub(crate) struct ServerVerifier {
-    herd: HerdId,
-    roots: Arc<RootCertStore>,
+pub(crate) struct PeerVerifier {
+    trust: Arc<Trust>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerVerifier {
-    pub(crate) fn new(herd: HerdId, roots: Arc<RootCertStore>, provider: &CryptoProvider) -> Self {
-        Self { herd, roots, algorithms: provider.signature_verification_algorithms }
+impl PeerVerifier {
+    pub(crate) fn new(trust: Arc<Trust>, algorithms: WebPkiSupportedAlgorithms) -> Self {
+        Self { trust, algorithms }
+    }
+
+    fn judge(
+        &self,
+        cert: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        side: Side,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        if !others.is_empty() {
+            return Err(crate::PeerError::Intermediates(others.len()).into());
+        }
+        self.trust.judge(std::slice::from_ref(cert), side, now)?;
+        Ok(())
     }
 }
 
-impl ServerCertVerifier for ServerVerifier {
+/// The name that was dialled does not count: nodes are dialled by address, and who answered is told by the identity.
+impl ServerCertVerifier for PeerVerifier {
     fn verify_server_cert(
         &self,
         cert: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
+        others: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let parsed = ParsedCertificate::try_from(cert)?;
-        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, &[], now, self.algorithms.all)?;
-        judge(&self.herd, cert, intermediates)?;
+        self.judge(cert, others, Side::Server, now)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -115,28 +75,7 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
-/// What a server asks of a client's certificate.
-#[derive(Debug)]
-pub(crate) struct ClientVerifier {
-    herd: HerdId,
-    webpki: Arc<dyn ClientCertVerifier>,
-}
-
-impl ClientVerifier {
-    pub(crate) fn new(
-        herd: HerdId,
-        roots: Arc<RootCertStore>,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Self, VerifierBuilderError> {
-        // A hint helps a client to choose among its certificates, and a node has one; the bytes are saved.
-        let webpki = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider))
-            .clear_root_hint_subjects()
-            .build()?;
-        Ok(Self { herd, webpki })
-    }
-}
-
-impl ClientCertVerifier for ClientVerifier {
+impl ClientCertVerifier for PeerVerifier {
     fn offer_client_auth(&self) -> bool {
         true
     }
@@ -145,19 +84,19 @@ impl ClientCertVerifier for ClientVerifier {
         true
     }
 
+    /// A hint helps a client to choose among its certificates, and a node has one; the bytes are saved.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.webpki.root_hint_subjects()
+        &[]
     }
 
     fn verify_client_cert(
         &self,
         cert: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
+        others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.webpki.verify_client_cert(cert, &[], now)?;
-        judge(&self.herd, cert, intermediates)?;
-        Ok(verified)
+        self.judge(cert, others, Side::Client, now)?;
+        Ok(ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -166,7 +105,7 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki.verify_tls12_signature(message, cert, signed)
+        verify_tls12_signature(message, cert, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -175,10 +114,10 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki.verify_tls13_signature(message, cert, signed)
+        verify_tls13_signature(message, cert, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.webpki.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }

@@ -9,8 +9,8 @@ use rdcq_env::{Disk, Mode, SystemDisk};
 
 use crate::failure::{Exit, Failure};
 
-/// Largest PEM file read, in bytes.
-const MAX_PEM_BYTES: u64 = 256 * 1024;
+/// Largest PEM file read, in bytes: as long as a node reads of revocation lists.
+const MAX_PEM_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What happens to files that are there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,13 @@ pub(crate) enum Existing {
     Keep,
     /// They are replaced.
     Replace,
+}
+
+/// What a node is given beside its own certificate.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Trusted<'a> {
+    pub(crate) ca_pem: &'a str,
+    pub(crate) crl_pem: Option<&'a str>,
 }
 
 /// A folder of certificates.
@@ -46,6 +53,7 @@ impl CertificateFiles {
             ca: self.ca(),
             cert: self.folder.join(format!("{name}.pem")),
             key: self.folder.join(format!("{name}.key")),
+            crl: None,
         }
     }
 
@@ -61,22 +69,25 @@ impl CertificateFiles {
         authority.map_err(|error| Failure::other(format!("{}: {error}", self.ca().display())))
     }
 
-    /// Writes a node's certificate, which again comes last, and the CA's beside it, for the folder to be all that the
-    /// node needs.
+    /// Writes a node's certificate, which again comes last, and what it takes beside it, for the folder to be all that
+    /// the node needs: the CAs' certificates, and their lists in herds that use them.
     pub(crate) fn write_issued(
         &self,
         name: &str,
-        authority: &Authority,
+        trusted: Trusted<'_>,
         issued: &Issued,
         existing: Existing,
     ) -> Result<IdentityFiles, Failure> {
         let files = self.identity(name);
-        let same_ca = files.ca.exists() && read(&files.ca)? == authority.cert_pem();
+        let same_ca = files.ca.exists() && read(&files.ca)? == trusted.ca_pem;
         let mut written = vec![files.cert.clone(), files.key.clone()];
         written.extend((!same_ca).then(|| files.ca.clone()));
         self.prepare(&written, existing)?;
         if !same_ca {
-            write(&files.ca, authority.cert_pem(), Mode::Shared)?;
+            write(&files.ca, trusted.ca_pem, Mode::Shared)?;
+        }
+        if let Some(crl_pem) = trusted.crl_pem {
+            write(&self.folder.join("crl.pem"), crl_pem, Mode::Shared)?;
         }
         write(&files.key, &issued.key_pem, Mode::Private)?;
         write(&files.cert, &issued.cert_pem, Mode::Shared)?;
@@ -97,12 +108,12 @@ impl CertificateFiles {
     }
 }
 
-fn write(path: &Path, text: &str, mode: Mode) -> Result<(), Failure> {
+pub(crate) fn write(path: &Path, text: &str, mode: Mode) -> Result<(), Failure> {
     write_durable(&SystemDisk, path, text.as_bytes(), mode)
         .map_err(|error| Failure::of_file("write", path, &error))
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
+pub(crate) fn read(path: &Path) -> Result<String, Failure> {
     let failed = |error| Failure::of_file("read", path, &error);
     let bytes = SystemDisk.read(path, MAX_PEM_BYTES).map_err(failed)?;
     String::from_utf8(bytes).map_err(|error| failed(std::io::Error::other(error)))

@@ -9,6 +9,7 @@
 
 mod admin;
 mod agents_file;
+mod ca_folder;
 mod caller;
 mod certificate_files;
 mod cli;

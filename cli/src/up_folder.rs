@@ -16,7 +16,8 @@ use rdcq_runtime::{Host, load_credentials};
 use rdcq_wire::{HerdId, Identity, NodeId, Role, RoleSet};
 
 use crate::agents_file::{self, AGENTS};
-use crate::certificate_files::{CertificateFiles, Existing};
+use crate::ca_folder;
+use crate::certificate_files::{self, CertificateFiles, Existing, Trusted};
 use crate::failure::{Exit, Failure};
 use crate::herd::{Herd, LOOPBACK, Place, Seat};
 use crate::settings::{self, CLIENT, OPERATOR};
@@ -130,8 +131,11 @@ impl UpFolder {
             return Ok(credentials);
         }
         let identity = Identity { herd: self.herd().clone(), node, roles };
-        let issued = self.authority.issue(&identity, host.env.unix_ms())?;
-        let files = self.certificates.write_issued(stem, &self.authority, &issued, Existing::Replace)?;
+        let folder = self.root.join("certs");
+        let issued = ca_folder::issue(&folder, &self.authority, &identity, host.env.unix_ms())?;
+        let ca_pem = certificate_files::read(&self.certificates.ca())?;
+        let trusted = Trusted { ca_pem: &ca_pem, crl_pem: None };
+        let files = self.certificates.write_issued(stem, trusted, &issued, Existing::Replace)?;
         Ok(load_credentials(&host.env, &files).await?)
     }
 

@@ -81,7 +81,8 @@ impl Config {
     #[must_use]
     pub fn resolve(mut self, base: &Path) -> Self {
         let identity = &mut self.identity;
-        for path in [&mut self.data_dir, &mut identity.ca, &mut identity.cert, &mut identity.key] {
+        let paths = [&mut self.data_dir, &mut identity.ca, &mut identity.cert, &mut identity.key];
+        for path in paths.into_iter().chain(&mut identity.crl) {
             *path = base.join(&*path);
         }
         self

@@ -12,12 +12,16 @@ use crate::{address, duration};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IdentityFiles {
-    /// The herd's CA certificate.
+    /// The herd's CA certificates: one, or several while one is being replaced.
     pub ca: PathBuf,
     /// The node's certificate.
     pub cert: PathBuf,
     /// The node's private key.
     pub key: PathBuf,
+    /// The CAs' revocation lists. Left out, no certificate is taken back; named, no peer is believed whose CA has no list
+    /// in force.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub crl: Option<PathBuf>,
 }
 
 /// `[herd]`: where the herd's servers are, each `IP:port`. Host names are not resolved: a herd goes on without a name

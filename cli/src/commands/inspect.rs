@@ -106,7 +106,7 @@ impl fmt::Display for Full {
 }
 
 /// A time as RFC 3339 writes it, to the second.
-fn utc(unix_ms: u64) -> String {
+pub(crate) fn utc(unix_ms: u64) -> String {
     let seconds = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
     let Ok(at) = OffsetDateTime::from_unix_timestamp(seconds) else {
         return format!("{unix_ms} ms after 1970");

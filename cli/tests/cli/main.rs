@@ -3,6 +3,7 @@
 
 mod admin;
 mod certs;
+mod certs_rotation;
 mod command_line;
 mod demo;
 mod node;

@@ -1,23 +1,29 @@
 //! A node's credentials, from its files to what the transport wants.
 
+mod live;
+mod reminder;
+
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rdcq_certs::{Credentials, CredentialsError as PemError};
+use rdcq_certs::{CredentialFiles, Credentials, CredentialsError as PemError, TimeSource};
 use rdcq_config::IdentityFiles;
-use rdcq_env::Env;
+use rdcq_env::{Disk, Env};
 use rdcq_transport::Security;
+use rdcq_wire::Digest;
 
-/// Largest PEM file read, in bytes; a chain of many certificates is far below.
+pub use live::{CredentialsWatch, LiveCredentials, watch_credentials};
+
+/// Largest file of certificates or keys read, in bytes; a few CAs are far below.
 const MAX_PEM_BYTES: u64 = 256 * 1024;
 
-/// Reads CA, certificate and key.
+/// Largest file of revocation lists read, in bytes: some 80,000 certificates that were taken back.
+const MAX_LISTS_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Reads CAs, certificate, key and revocation lists.
 pub async fn load_credentials(env: &Env, files: &IdentityFiles) -> Result<Credentials, CredentialsError> {
-    let ca = read(env, &files.ca).await?;
-    let cert = read(env, &files.cert).await?;
-    let key = read(env, &files.key).await?;
-    Credentials::from_pem(&ca, &cert, &key, rdcq_certs::system_time())
-        .map_err(|source| CredentialsError::Unusable { cert: files.cert.clone(), source })
+    let texts = Texts::read(env, files).await?;
+    let (files, time) = (files.clone(), clock(env));
+    env.blocking(move || texts.load(&files, time)).await
 }
 
 /// What an endpoint needs to know of a node's credentials.
@@ -31,10 +37,67 @@ pub fn security(credentials: &Credentials) -> Security {
     }
 }
 
-async fn read(env: &Env, path: &Path) -> Result<String, CredentialsError> {
+/// The environment's clock, for certificates to be judged by.
+fn clock(env: &Env) -> TimeSource {
+    let env = env.clone();
+    rdcq_certs::time_from(move || env.unix_ms())
+}
+
+/// What is in the files.
+struct Texts {
+    ca: String,
+    cert: String,
+    key: String,
+    crl: Option<String>,
+}
+
+impl Texts {
+    async fn read(env: &Env, files: &IdentityFiles) -> Result<Self, CredentialsError> {
+        let (disk, files) = (env.disk().clone(), files.clone());
+        let read = move || {
+            Ok(Self {
+                ca: read(&*disk, &files.ca, MAX_PEM_BYTES)?,
+                cert: read(&*disk, &files.cert, MAX_PEM_BYTES)?,
+                key: read(&*disk, &files.key, MAX_PEM_BYTES)?,
+                crl: files.crl.map(|crl| read(&*disk, &crl, MAX_LISTS_BYTES)).transpose()?,
+            })
+        };
+        env.blocking(read).await
+    }
+
+    /// What tells these texts from others.
+    fn digest(&self) -> Digest {
+        let texts = [Some(&self.ca), Some(&self.cert), Some(&self.key), self.crl.as_ref()];
+        let digests =
+            texts.map(|text| text.map_or([0; Digest::LEN], |text| *Digest::of(text.as_bytes()).as_bytes()));
+        Digest::of(&digests.concat())
+    }
+
+    fn pem(&self) -> CredentialFiles<'_> {
+        CredentialFiles {
+            ca_pem: &self.ca,
+            cert_pem: &self.cert,
+            key_pem: &self.key,
+            crl_pem: self.crl.as_deref(),
+        }
+    }
+
+    fn load(&self, files: &IdentityFiles, time: TimeSource) -> Result<Credentials, CredentialsError> {
+        Credentials::load(self.pem(), time).map_err(|source| unusable(files, source))
+    }
+
+    fn renew(&self, files: &IdentityFiles, old: &Credentials) -> Result<Credentials, CredentialsError> {
+        old.renew(self.pem()).map_err(|source| unusable(files, source))
+    }
+}
+
+fn unusable(files: &IdentityFiles, source: PemError) -> CredentialsError {
+    CredentialsError::Unusable { cert: files.cert.clone(), source }
+}
+
+fn read(disk: &dyn Disk, path: &Path, max: u64) -> Result<String, CredentialsError> {
     let unreadable = |source| CredentialsError::Unreadable { path: path.to_owned(), source };
-    let (disk, file) = (Arc::clone(env.disk()), path.to_owned());
-    let bytes = env.blocking(move || disk.read(&file, MAX_PEM_BYTES)).await.map_err(unreadable)?;
+    let bytes = disk.read(path, max).map_err(unreadable)?;
     String::from_utf8(bytes).map_err(|error| unreadable(std::io::Error::other(error)))
 }
 

@@ -19,7 +19,9 @@ mod running;
 mod status;
 
 pub use collector::Collector;
-pub use credentials::{CredentialsError, load_credentials, security};
+pub use credentials::{
+    CredentialsError, CredentialsWatch, LiveCredentials, load_credentials, security, watch_credentials,
+};
 pub use download::{Arrival, Download, DownloadError, Fetched};
 pub use host::{Catalogues, Host};
 pub use leases::{Claim, Leases};

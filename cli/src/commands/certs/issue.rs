@@ -8,7 +8,8 @@ use rdcq_runtime::Host;
 use rdcq_wire::{Identity, NodeId, Role};
 use serde::Serialize;
 
-use crate::certificate_files::CertificateFiles;
+use crate::ca_folder::CaFolder;
+use crate::certificate_files::{CertificateFiles, Trusted};
 use crate::console::Console;
 use crate::failure::Failure;
 
@@ -37,19 +38,21 @@ impl Issue {
         if self.node.as_str() == "ca" {
             return Err(Failure::usage("a node called ca would take the file names of the CA"));
         }
-        let authority = CertificateFiles::new(self.ca).read_authority()?;
-        let roles = self.role.into_iter().collect();
-        let identity = Identity { herd: authority.herd().clone(), node: self.node, roles };
-        let issued = authority.issue(&identity, Host::system().env.unix_ms())?;
-        let files = CertificateFiles::new(self.out);
+        let ca = CaFolder::open(&self.ca)?;
+        let herd = ca.authority().herd().clone();
+        let identity = Identity { herd, node: self.node, roles: self.role.into_iter().collect() };
+        let files = CertificateFiles::new(&self.out);
         let existing = super::existing(self.force);
-        let files = files.write_issued(identity.node.as_str(), &authority, &issued, existing)?;
+        let issued = ca.issue(&identity, Host::system().env.unix_ms())?;
+        let (bundle, lists) = (ca.bundle(), ca.lists()?);
+        let trusted = Trusted { ca_pem: &bundle, crl_pem: lists.as_deref() };
+        let files = files.write_issued(identity.node.as_str(), trusted, &issued, existing)?;
         let made = Made {
             identity: identity.to_spiffe(),
             cert: files.cert.display().to_string(),
             key: files.key.display().to_string(),
         };
-        console.result(Some(authority.herd().as_str()), &made)
+        console.result(Some(identity.herd.as_str()), &made)
     }
 }
 
