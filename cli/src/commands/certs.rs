@@ -7,10 +7,13 @@ mod rotate;
 mod rotate_ca;
 mod show;
 
+use std::time::Duration;
+
 use clap::Subcommand;
 
 use crate::certificate_files::Existing;
 use crate::console::Console;
+use crate::duration;
 use crate::failure::Failure;
 
 /// Make and replace a herd's CA and its nodes' certificates.
@@ -46,4 +49,12 @@ impl Certs {
 /// What `--force` says.
 const fn existing(force: bool) -> Existing {
     if force { Existing::Replace } else { Existing::Keep }
+}
+
+/// How long revocation lists last, as it is written on the command line.
+fn lasting(text: &str) -> Result<Duration, String> {
+    match duration::parse(text)? {
+        Duration::ZERO => Err("a list that lasts for no time makes nodes refuse everybody".into()),
+        lasting => Ok(lasting),
+    }
 }

@@ -12,7 +12,6 @@ use serde::Serialize;
 use crate::ca_folder::CaFolder;
 use crate::certificate_files::CertificateFiles;
 use crate::console::Console;
-use crate::duration;
 use crate::failure::Failure;
 
 /// Replace the herd's CA, in two steps between which nodes trust both.
@@ -32,7 +31,7 @@ pub(crate) struct RotateCa {
     #[arg(long, requires = "finish")]
     force: bool,
     /// How long the revocation lists last that are signed anew, in herds that use them.
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "30d")]
+    #[arg(long, value_name = "TIME", value_parser = super::lasting, default_value = "30d")]
     lasting: Duration,
 }
 
