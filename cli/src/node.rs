@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdcq_config::{Config, ConfigError};
-use rdcq_runtime::{CredentialsError, Host, Member, Running, StartError, load_credentials};
+use rdcq_runtime::{CredentialsError, Host, LiveCredentials, Member, Running, StartError, watch_credentials};
 use rdcq_wire::{Identity, Role};
+use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, AdminError, BoundAdmin};
 use crate::private_key::{self, ExposedKey};
@@ -17,6 +18,9 @@ pub struct Node {
     identity: Identity,
     roles: Vec<Running>,
     admin: Option<Admin>,
+    credentials: LiveCredentials,
+    /// Ends what is not a role's.
+    stop: CancellationToken,
     grace: Duration,
 }
 
@@ -28,7 +32,8 @@ impl Node {
         if !host.env.is_simulated() {
             private_key::check(&config.identity.key)?;
         }
-        let credentials = Arc::new(load_credentials(&host.env, &config.identity).await?);
+        let (live, watch) = watch_credentials(&host.env, &config.identity).await?;
+        let credentials = live.current();
         let identity = credentials.identity().clone();
         let mut bound = Vec::new();
         for section in Section::all_of(&config) {
@@ -62,7 +67,11 @@ impl Node {
         }
         let insights = roles.iter().map(|running| running.insight().clone()).collect();
         let admin = admin.map(|bound| bound.serve(identity.herd.clone(), insights));
-        Ok(Self { identity, roles, admin, grace: config.limits.drain })
+        roles.iter().for_each(|running| running.follow(&host.env, &live));
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        host.env.spawn(async move { stopped.run_until_cancelled(watch.run()).await });
+        Ok(Self { identity, roles, admin, credentials: live, stop, grace: config.limits.drain })
     }
 
     /// Who the node is.
@@ -80,8 +89,14 @@ impl Node {
         self.admin.as_ref().map(Admin::addr)
     }
 
+    /// Reads certificates, key and revocation lists anew, now rather than within a second.
+    pub fn reload_credentials(&self) {
+        self.credentials.reload();
+    }
+
     /// Says good-bye, lets running requests end within the settings' `limits.drain`, then stops.
     pub async fn drain(self) {
+        self.stop.cancel();
         self.admin.iter().for_each(Admin::drain);
         role::drain(self.roles, self.grace).await;
         self.admin.into_iter().for_each(Admin::stop);

@@ -36,7 +36,8 @@ impl Node {
                 biased;
                 () = signals.next() => break,
                 _ = hangups.recv() => {
-                    console.note("SIGHUP changes nothing; settings are read when the node starts, so restart it");
+                    node.reload_credentials();
+                    console.note("certificates are read anew; all other settings are when the node starts, so restart it");
                 }
             }
         }

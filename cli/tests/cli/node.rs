@@ -60,7 +60,7 @@ fn a_hangup_does_not_end_a_node() {
     node.line();
     for _ in 0..2 {
         node.signal(Signal::HUP);
-        node.wait_for("SIGHUP changes nothing");
+        node.wait_for("certificates are read anew");
     }
     node.signal(Signal::TERM);
     node.end().succeeded();

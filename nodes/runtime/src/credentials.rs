@@ -4,6 +4,7 @@ mod live;
 mod reminder;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rdcq_certs::{CredentialFiles, Credentials, CredentialsError as PemError, TimeSource};
 use rdcq_config::IdentityFiles;
@@ -28,12 +29,14 @@ pub async fn load_credentials(env: &Env, files: &IdentityFiles) -> Result<Creden
 
 /// What an endpoint needs to know of a node's credentials.
 pub fn security(credentials: &Credentials) -> Security {
+    let judging = credentials.clone();
     Security {
         identity: credentials.identity().clone(),
         server: credentials.server_config(),
         client: credentials.client_config(),
-        judge: Arc::new(|certs| rdcq_certs::identify(certs).map_err(|error| error.to_string())),
-        reset_secret: [0; 32],
+        judge: Arc::new(move |certs| judging.judge(certs).map_err(|error| error.to_string())),
+        explain: rdcq_certs::refusal_of_text,
+        reset_secret: credentials.secret("stateless reset"),
     }
 }
 

@@ -9,13 +9,12 @@ use rdcq_certs::Credentials;
 use rdcq_config::{Limits, Transport};
 use rdcq_env::Env;
 use rdcq_store::{CatalogueError, StoreError};
-use rdcq_transport::stats::EndpointStats;
 use rdcq_transport::{DataPorts, Endpoint, OpenError, Pool, Service};
 use rdcq_wire::{Identity, Role};
 use tokio_util::sync::CancellationToken;
 
 use crate::status::WithStatus;
-use crate::{Host, Insight, InsightSource, security};
+use crate::{Host, Insight, InsightSource, LiveCredentials, security};
 
 /// Who a role runs as, and where it keeps its files.
 #[derive(Clone)]
@@ -81,8 +80,8 @@ impl Bound {
 
 /// What the role's endpoints tell of themselves.
 fn source(endpoint: &Endpoint) -> InsightSource {
-    let listen = Some(endpoint.local_addr());
-    Arc::new(move || vec![EndpointStats { listen, ..EndpointStats::default() }])
+    let endpoint = endpoint.clone();
+    Arc::new(move || endpoint.stats())
 }
 
 /// What the settings say of a role's endpoint.
@@ -101,6 +100,9 @@ fn transport_limits(member: &Member, data_ports: DataPorts) -> rdcq_transport::L
 pub fn data_ports(named: &[u16]) -> DataPorts {
     if named.is_empty() { DataPorts::Any } else { DataPorts::These(named.to_vec()) }
 }
+
+/// How often peers are judged anew: a certificate or a revocation list may have ended.
+const JUDGE_AGAIN: Duration = Duration::from_secs(60);
 
 /// A role that runs; dropping the handle does not stop it.
 pub struct Running {
@@ -124,6 +126,33 @@ impl Running {
     /// What it tells of itself.
     pub const fn insight(&self) -> &Insight {
         &self.insight
+    }
+
+    /// Shows and believes the certificates that are in force, whenever others are and until the role stops. Peers that
+    /// are no longer to be believed lose their connections.
+    pub fn follow(&self, env: &Env, credentials: &LiveCredentials) {
+        let (endpoint, role, stop) = (self.endpoint.clone(), self.role, self.stop.clone());
+        let mut changes = credentials.subscribe();
+        let following = async move {
+            loop {
+                // What ends while nothing changes is found by looking again.
+                let changed = tokio::time::timeout(JUDGE_AGAIN, changes.changed()).await;
+                if matches!(changed, Ok(Err(_))) {
+                    return;
+                }
+                changes.see();
+                if let Err(error) = endpoint.replace_security(security(&changes.get())) {
+                    tracing::error!(%role, %error, "the new certificates are not shown; the old ones still are");
+                }
+            }
+        };
+        env.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = following => {}
+            }
+        });
     }
 
     /// Says good-bye, lets running requests end within `grace`, then stops.

@@ -88,21 +88,21 @@ impl Door {
                 self.port().env.spawn(admitted);
             }
             Verdict::Retry => {
-                self.shared.counters.refused("address not proven");
+                self.port().counters.refused("address-not-proven");
                 // An error gives the attempt back, and drops it: it could not be asked, so it is refused.
                 let _ = incoming.retry();
             }
             Verdict::Wait(ticket) => drop(self.waiting.insert(ticket, incoming)),
             Verdict::Refuse => self.refuse(incoming, "crowded"),
             Verdict::Ignore => {
-                self.shared.counters.refused("failed before");
+                self.port().counters.refused("failed-before");
                 incoming.ignore();
             }
         }
     }
 
     fn refuse(&self, incoming: Incoming, why: &'static str) {
-        self.shared.counters.refused(why);
+        self.port().counters.refused(why);
         tracing::debug!(remote = %incoming.remote_address(), why, "connection refused");
         incoming.refuse();
     }
@@ -124,19 +124,21 @@ async fn admit(
     drop(ended);
     let link = match shaken {
         Ok(link) => link,
-        Err((why, reason)) => return shared.audit.refused(&shared.counters, remote, why, &reason),
+        Err((why, reason)) => {
+            return shared.audit.refused(&shared.port_at(port).counters, remote, why, &reason);
+        }
     };
-    shared.counters.handshakes.fetch_add(1, Ordering::Relaxed);
     let own = shared.port_at(port);
+    own.counters.handshakes.fetch_add(1, Ordering::Relaxed);
     if shared.draining.is_cancelled() {
         return close(&link.quic, CloseCode::ShuttingDown, "the node is going away");
     }
     let Ok(_room) = Arc::clone(&own.connections).try_acquire_owned() else {
-        shared.counters.refused("full");
+        own.counters.refused("full");
         return close(&link.quic, CloseCode::Busy, "the node has as many connections as it may");
     };
     let Some(_slot) = Slot::take(&shared, port, &link.peer.node) else {
-        shared.audit.refused(&shared.counters, remote, Why::TooMany, &link.peer.to_string());
+        shared.audit.refused(&own.counters, remote, Why::TooMany, &link.peer.to_string());
         return close(&link.quic, CloseCode::Busy, "this node has as many connections here as it may");
     };
     own.env.spawn(Arc::clone(&shared).greet(Arc::clone(&link)));
@@ -149,6 +151,9 @@ async fn shake_hands(shared: &Shared, port: usize, incoming: Incoming) -> Result
     let handshake = async { incoming.accept()?.await };
     let quic = match timeout(shared.limits.handshake_timeout, handshake).await {
         Ok(Ok(quic)) => quic,
+        Ok(Err(quinn::ConnectionError::TransportError(error))) => {
+            return Err((Why::Handshake, (shared.security().explain)(&error.reason)));
+        }
         Ok(Err(error)) => return Err((Why::Handshake, error.to_string())),
         Err(_) => return Err((Why::Handshake, "not done in time".to_owned())),
     };

@@ -9,20 +9,43 @@ use std::time::Duration;
 use rdcq_env::Env;
 use tokio::time::Instant;
 
-/// What an endpoint has done since it opened.
+/// What a socket's connections have done since it was opened.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     /// Handshakes done, on either side.
     pub(crate) handshakes: AtomicU64,
     /// Handshakes that failed, on either side.
     pub(crate) failed: AtomicU64,
-    /// Bytes of connections that are gone.
-    pub(crate) sent: AtomicU64,
-    pub(crate) received: AtomicU64,
+    closed: Mutex<Closed>,
     refused: Mutex<BTreeMap<&'static str, u64>>,
 }
 
+/// What connections did that are gone.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Closed {
+    /// UDP payload, in bytes.
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    pub(crate) datagrams: u64,
+    /// Calls in which they were handed to the system.
+    pub(crate) batches: u64,
+}
+
 impl Counters {
+    /// Adds what a connection did that is gone.
+    pub(crate) fn closed(&self, stats: &quinn::ConnectionStats) {
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        closed.sent += stats.udp_tx.bytes;
+        closed.received += stats.udp_rx.bytes;
+        closed.datagrams += stats.udp_tx.datagrams;
+        closed.batches += stats.udp_tx.ios;
+    }
+
+    /// What connections did that are gone.
+    pub(crate) fn of_closed(&self) -> Closed {
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Counts a connection or a request that was turned away.
     pub(crate) fn refused(&self, why: &'static str) {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner).entry(why).or_default() += 1;
@@ -50,7 +73,7 @@ impl Why {
         match self {
             Self::Handshake => "handshake",
             Self::Peer => "peer",
-            Self::TooMany => "too many of one node",
+            Self::TooMany => "too-many-of-node",
         }
     }
 }

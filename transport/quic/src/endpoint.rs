@@ -21,13 +21,15 @@ use tokio_util::task::TaskTracker;
 use crate::accept;
 use crate::activity::Activity;
 use crate::admission::{BytesInFlight, PeerSlots};
-use crate::audit::{Audit, Counters};
+use crate::audit::{Audit, Closed, Counters, Why};
 use crate::connection::Connection;
 use crate::greeting;
 use crate::limits::DataPorts;
 use crate::link::{Link, Side, pick};
 use crate::profile::{self, BUSY_CONTROL_WINDOW, Profile};
 use crate::server::Server;
+use crate::socket::SendFigures;
+use crate::stats::{ConnectionStats, EndpointStats};
 use crate::stream::{Receiver, Sender, close};
 use crate::{ConnectError, Limits, Network, OpenError, PROTOCOL_VERSION, Plane, Service};
 
@@ -55,6 +57,8 @@ pub struct Security {
     pub client: Arc<rustls::ClientConfig>,
     /// Judges a peer after the handshake, and anew whenever whom the node believes has changed.
     pub judge: Judge,
+    /// Puts what TLS says of a failed handshake into words for the audit log.
+    pub explain: fn(&str) -> String,
     /// Known to this node alone and the same each time it starts: lets a node that was killed and started again tell
     /// its peers at once that their connections are gone.
     pub reset_secret: [u8; 32],
@@ -83,7 +87,6 @@ pub struct Endpoint(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) env: Env,
     pub(crate) limits: Limits,
-    pub(crate) counters: Counters,
     pub(crate) audit: Audit,
     /// What moves over the data connections.
     pub(crate) activity: Arc<Activity>,
@@ -114,6 +117,9 @@ pub(crate) struct Port {
     pub(crate) connections: Arc<Semaphore>,
     /// Who has how many of them.
     pub(crate) peers: Mutex<PeerSlots>,
+    pub(crate) counters: Counters,
+    /// What the socket has sent, if it counts that itself.
+    figures: Option<Arc<SendFigures>>,
     client: RwLock<quinn::ClientConfig>,
 }
 
@@ -167,7 +173,6 @@ impl Endpoint {
         }
         Ok(Self(Arc::new(Shared {
             env: env.clone(),
-            counters: Counters::default(),
             audit: Audit::new(env),
             activity: Arc::new(Activity::new(env.now())),
             replies: BytesInFlight::new(limits.max_reply_bytes),
@@ -201,6 +206,12 @@ impl Endpoint {
     /// How many accepted connections there are.
     pub fn accepted(&self) -> usize {
         self.0.links().values().filter(|link| link.side == Side::Accepted).count()
+    }
+
+    /// What each socket has done, and what it holds now. Looks at every connection, so ask seldom.
+    pub fn stats(&self) -> Vec<EndpointStats> {
+        let links: Vec<_> = self.0.links().values().cloned().collect();
+        self.0.ports.iter().map(|port| port.stats(&links)).collect()
     }
 
     /// Opens a control connection to a node of this herd that serves as `expect`, and waits until it is accepted.
@@ -352,8 +363,33 @@ impl Port {
             local,
             connections: Arc::new(Semaphore::new(limits.max_connections)),
             peers: Mutex::new(PeerSlots::new(limits.max_connections_per_node)),
+            counters: Counters::default(),
+            figures: bound.figures,
             client: RwLock::new(client),
         })
+    }
+
+    fn stats(&self, links: &[Arc<Link>]) -> EndpointStats {
+        let own = links.iter().filter(|link| link.plane == self.plane);
+        let connections: Vec<_> = own.map(|link| link.stats()).collect();
+        let sum = |of: fn(&ConnectionStats) -> u64| connections.iter().map(of).sum::<u64>();
+        let Closed { sent, received, datagrams, batches } = self.counters.of_closed();
+        let (datagrams_sent, batches_sent) = match &self.figures {
+            Some(figures) => (figures.datagrams(), figures.batches()),
+            None => (datagrams + sum(|live| live.datagrams_sent), batches + sum(|live| live.batches_sent)),
+        };
+        EndpointStats {
+            plane: self.plane,
+            listen: Some(self.local),
+            handshakes: self.counters.handshakes.load(Ordering::Relaxed),
+            handshakes_failed: self.counters.failed.load(Ordering::Relaxed),
+            refused: self.counters.refusals(),
+            datagrams_sent,
+            batches_sent,
+            bytes_sent: sent + sum(|live| live.bytes_sent),
+            bytes_received: received + sum(|live| live.bytes_received),
+            connections,
+        }
     }
 
     /// Takes other certificates for connections that are opened from now on.
@@ -379,7 +415,7 @@ impl Shared {
         &self.ports[0]
     }
 
-    fn port(&self, plane: Plane) -> &Port {
+    pub(crate) fn port(&self, plane: Plane) -> &Port {
         match plane {
             Plane::Control => self.control(),
             Plane::Data(number) => self.ports.get(usize::from(number) + 1).unwrap_or_else(|| self.control()),
@@ -430,15 +466,20 @@ impl Shared {
             .connect_with(client, addr, SERVER_NAME)
             .map_err(|error| ConnectError::Invalid { addr, why: error.to_string().into() })?;
         let quic = match timeout(self.limits.handshake_timeout, connecting).await {
-            Ok(handshake) => handshake.map_err(|error| ConnectError::from_quic(addr, &error))?,
+            Ok(Ok(quic)) => quic,
+            Ok(Err(error)) => {
+                self.note_failed(port, addr, &error);
+                return Err(ConnectError::from_quic(addr, &error));
+            }
             Err(_) => return Err(ConnectError::TimedOut { addr }),
         };
         let security = self.security();
         let peer = security.peer(&quic).map_err(|why| {
+            self.audit.refused(&port.counters, addr, Why::Peer, &why);
             close(&quic, CloseCode::Denied, &why);
             ConnectError::Nameless { addr, why: why.into() }
         })?;
-        self.counters.handshakes.fetch_add(1, Ordering::Relaxed);
+        port.counters.handshakes.fetch_add(1, Ordering::Relaxed);
         let link = self.link(port, quic, peer, Side::Dialled);
         let greeting = async {
             // If it cannot be said, the connection is gone, which is noticed while listening.
@@ -459,6 +500,14 @@ impl Shared {
                 close(&link.quic, CloseCode::NoHello, "no hello in time");
                 Err(ConnectError::TimedOut { addr })
             }
+        }
+    }
+
+    /// Writes down why a handshake failed, if it was about certificates: an address where nobody is, is no refusal.
+    fn note_failed(&self, port: &Port, addr: SocketAddr, error: &quinn::ConnectionError) {
+        if let quinn::ConnectionError::TransportError(error) = error {
+            let reason = (self.security().explain)(&error.reason);
+            self.audit.refused(&port.counters, addr, Why::Handshake, &reason);
         }
     }
 
@@ -543,6 +592,9 @@ struct Listed {
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.shared.links().remove(&self.number);
+        let link = self.shared.links().remove(&self.number);
+        if let Some(link) = link {
+            self.shared.port(link.plane).counters.closed(&link.quic.stats());
+        }
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::Plane;
 use crate::activity::Activity;
 use crate::greeting;
+use crate::stats::ConnectionStats;
 use crate::stream::{Sender, close};
 
 /// Which side of a connection this node is.
@@ -158,6 +159,27 @@ impl Link {
     fn touch(&self) {
         let ms = u64::try_from(self.age().as_millis()).unwrap_or(u64::MAX);
         self.used_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// What it has done.
+    pub(crate) fn stats(&self) -> ConnectionStats {
+        let quinn::ConnectionStats { udp_tx, udp_rx, path, .. } = self.quic.stats();
+        ConnectionStats {
+            peer: self.peer.clone(),
+            remote: self.remote,
+            dialled: self.side == Side::Dialled,
+            age: self.age(),
+            rtt: path.rtt,
+            congestion_window: path.cwnd,
+            lost_packets: path.lost_packets,
+            sent_packets: path.sent_packets,
+            datagram_size: path.current_mtu,
+            bytes_sent: udp_tx.bytes,
+            bytes_received: udp_rx.bytes,
+            datagrams_sent: udp_tx.datagrams,
+            batches_sent: udp_tx.ios,
+            open_calls: self.open_calls() + self.being_served(),
+        }
     }
 
     /// A number for the next request on this connection.
