@@ -40,6 +40,12 @@ const SERVER_NAME: &str = "rdcq";
 /// grace.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What a peer may add to a round trip before it acknowledges.
+const ACK_SLACK: Duration = Duration::from_millis(30);
+
+/// How long a drain waits at most for short replies to arrive.
+const MAX_LINGER: Duration = Duration::from_millis(500);
+
 /// How long a close may take to reach the peers.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -297,10 +303,19 @@ impl Endpoint {
                 "calls still running at the end of the grace are cut off"
             );
         }
+        // Short replies are on their way.
+        let linger = self.linger().min(deadline.saturating_duration_since(self.0.env.now()));
+        tokio::time::sleep(linger).await;
         self.close(CloseCode::ShuttingDown);
         // Peers that do not hear the close notice by their idle timeout.
         let idle = join_all(self.0.ports.iter().map(|port| port.quic.wait_idle()));
         let _ = timeout(CLOSE_TIMEOUT, idle).await;
+    }
+
+    /// How long short replies may take to arrive, also if they have to be sent twice.
+    fn linger(&self) -> Duration {
+        let links = self.0.links();
+        links.values().map(|link| link.quic.rtt() * 3 + ACK_SLACK).max().unwrap_or_default().min(MAX_LINGER)
     }
 
     /// Closes every connection and takes no more.
@@ -511,14 +526,6 @@ impl Shared {
         }
     }
 
-    /// Says Hello to a peer that has connected.
-    pub(crate) async fn greet(self: Arc<Self>, link: Arc<Link>) {
-        let said = timeout(self.limits.hello_timeout, greeting::introduce(&link, &self.hello())).await;
-        if !matches!(said, Ok(Ok(()))) {
-            tracing::debug!(remote = %link.remote, "the peer was not greeted");
-        }
-    }
-
     /// Listens to a peer and serves its requests until the connection is gone.
     ///
     /// `words` is the control stream of a peer that has said Hello.
@@ -527,18 +534,26 @@ impl Shared {
         let listening = async {
             let words = match words {
                 Some(words) => Some(words),
-                None => self.be_met(&link).await,
+                // Boxed, for it is large and soon over.
+                None => Box::pin(self.meet(&link)).await,
             };
             if let Some(words) = words {
-                greeting::heed(Arc::clone(&link), words).await;
+                greeting::heed(&link, words).await;
             }
         };
         join(listening, self.serve_requests(&link)).await;
     }
 
-    /// Waits for the first word of a peer that has connected, and makes use of the connection if the peer serves.
-    async fn be_met(&self, link: &Arc<Link>) -> Option<Receiver> {
-        let words = greeting::be_met(link, self.limits.hello_timeout).await?;
+    /// Says Hello to a peer that has connected, waits for its own, and makes use of the connection if the peer serves.
+    async fn meet(&self, link: &Arc<Link>) -> Option<Receiver> {
+        let patience = self.limits.hello_timeout;
+        let hello = self.hello();
+        let greeting = timeout(patience, greeting::introduce(link, &hello));
+        let (greeted, words) = join(greeting, greeting::be_met(link, patience)).await;
+        if !matches!(greeted, Ok(Ok(()))) {
+            tracing::debug!(remote = %link.remote, "the peer was not greeted");
+        }
+        let words = words?;
         let host = self.host.get().and_then(Weak::upgrade);
         if let (Some(host), Some(role)) = (host, link.serving()) {
             host.adopt(link, role);

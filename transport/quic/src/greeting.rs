@@ -1,7 +1,6 @@
 //! The control stream: who speaks, as what, and what it says until the connection ends.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rdcq_wire::message::{Drain, Hello, Ping, Reason};
@@ -143,7 +142,7 @@ pub(crate) async fn be_met(link: &Link, patience: Duration) -> Option<Receiver> 
 }
 
 /// Heeds what the peer says until it has said everything, or the connection is gone.
-pub(crate) async fn heed(link: Arc<Link>, mut words: Receiver) {
+pub(crate) async fn heed(link: &Link, mut words: Receiver) {
     // An error has closed the connection.
     while let Ok(Some(head)) = words.frame().await {
         let heeded = match head.kind {

@@ -50,6 +50,8 @@ pub(crate) struct Link {
     /// When the connection was last used by either side, in milliseconds after it was opened.
     used_ms: AtomicU64,
     watched: AtomicBool,
+    /// Looks in a row in which nothing had come from the peer.
+    silent_beats: AtomicU32,
     /// What the whole node moves.
     activity: Arc<Activity>,
     /// This side's control stream. Taken out while it is written to.
@@ -88,6 +90,7 @@ impl Link {
             requests: AtomicU64::new(1),
             used_ms: AtomicU64::new(0),
             watched: AtomicBool::new(false),
+            silent_beats: AtomicU32::new(0),
             activity,
             control: Mutex::new(None),
         })
@@ -119,6 +122,11 @@ impl Link {
     /// Says that no new calls should be made here.
     pub(crate) fn retire(&self) {
         self.usable.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether nothing has come from the peer for a while although calls are open.
+    pub(crate) fn seems_silent(&self) -> bool {
+        self.silent_beats.load(Ordering::Relaxed) > 0
     }
 
     /// Whether it was closed because nothing came from the peer.
@@ -284,7 +292,7 @@ const SILENT_BEATS: u32 = 3;
 /// far too long for whoever waits.
 async fn watch(link: Arc<Link>) {
     let heard = || link.quic.stats().udp_rx.datagrams;
-    let (mut last, mut silent) = (heard(), 0);
+    let mut last = heard();
     loop {
         let began = link.env.now();
         tokio::time::sleep(BEAT).await;
@@ -295,10 +303,11 @@ async fn watch(link: Arc<Link>) {
         // A look that comes late says that this node stood still, and nothing of the peer.
         let stood_still = link.env.now().saturating_duration_since(began) > BEAT * 2;
         if now != last || stood_still {
-            (last, silent) = (now, 0);
+            last = now;
+            link.silent_beats.store(0, Ordering::Relaxed);
             continue;
         }
-        silent += 1;
+        let silent = link.silent_beats.fetch_add(1, Ordering::Relaxed) + 1;
         if silent >= SILENT_BEATS {
             tracing::info!(peer = %link.peer.node, remote = %link.remote, "given up: nothing comes from it");
             link.silent.store(true, Ordering::Relaxed);
@@ -315,6 +324,7 @@ impl Link {
         if self.open_calls() > 0 {
             return false;
         }
+        self.silent_beats.store(0, Ordering::Relaxed);
         self.watched.store(false, Ordering::Release);
         // Whoever began a call just before found the watch still there.
         self.open_calls() == 0 || self.watched.swap(true, Ordering::AcqRel)

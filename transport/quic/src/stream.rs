@@ -1,9 +1,12 @@
 //! The two halves of a stream, in frames. Both are guarded: dropped too early, they tell the peer so.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use quinn::VarInt;
 use rdcq_wire::frame::PREFIX_LEN;
 use rdcq_wire::{CloseCode, DecodeError, Kind, Message, Prefix, ResetCode, frame};
+use tokio::time::timeout;
 
 use crate::CallError;
 
@@ -11,6 +14,10 @@ use crate::CallError;
 const READ_AHEAD: usize = 32;
 /// Bytes handed to QUIC at once. It frees a chunk only when its last byte is acknowledged.
 const WRITE_CHUNK: usize = 256 * 1024;
+/// Bytes of a reply that arrive soon: QUIC may send as many before the first acknowledgement.
+const SHORT: u64 = 10 * 1024;
+/// How long a peer may take for one chunk of a reply: 35 kbit/s, below which nobody pulls files.
+const MAX_STALL: Duration = Duration::from_secs(60);
 /// Bytes of a close's reason; the rest of a datagram that must fit any path.
 const MAX_CLOSE_REASON: usize = 512;
 
@@ -20,18 +27,18 @@ pub(crate) struct Sender {
     on_drop: Option<ResetCode>,
     /// Whether a frame is half written.
     torn: bool,
-    /// Whether any frame was begun.
-    begun: bool,
+    /// Bytes written so far.
+    written: u64,
 }
 
 impl Sender {
     pub(crate) const fn new(stream: quinn::SendStream, on_drop: ResetCode) -> Self {
-        Self { stream, on_drop: Some(on_drop), torn: false, begun: false }
+        Self { stream, on_drop: Some(on_drop), torn: false, written: 0 }
     }
 
     /// Writes prefix and header; the frame counts as torn until [`Self::complete`].
     pub(crate) async fn head(&mut self, head: Bytes) -> Result<(), quinn::WriteError> {
-        self.begun = true;
+        self.written += head.len() as u64;
         self.torn = true;
         self.stream.write_chunk(head).await
     }
@@ -39,6 +46,7 @@ impl Sender {
     pub(crate) async fn chunk(&mut self, mut chunk: Bytes) -> Result<(), quinn::WriteError> {
         while !chunk.is_empty() {
             let part = chunk.split_to(chunk.len().min(WRITE_CHUNK));
+            self.written += part.len() as u64;
             self.stream.write_chunk(part).await?;
         }
         Ok(())
@@ -58,12 +66,36 @@ impl Sender {
         Ok(())
     }
 
+    /// Writes a frame to a peer that may not want it as much as it said: whether it took the frame. Of one that does not read,
+    /// the memory is wanted back.
+    pub(crate) async fn frame_while_read(&mut self, head: Bytes, body: Vec<Bytes>) -> bool {
+        if !matches!(timeout(MAX_STALL, self.head(head)).await, Ok(Ok(()))) {
+            return false;
+        }
+        for mut chunk in body {
+            while !chunk.is_empty() {
+                let part = chunk.split_to(chunk.len().min(WRITE_CHUNK));
+                self.written += part.len() as u64;
+                if !matches!(timeout(MAX_STALL, self.stream.write_chunk(part)).await, Ok(Ok(()))) {
+                    return false;
+                }
+            }
+        }
+        self.complete();
+        true
+    }
+
     pub(crate) const fn is_torn(&self) -> bool {
         self.torn
     }
 
     pub(crate) const fn is_begun(&self) -> bool {
-        self.begun
+        self.written > 0
+    }
+
+    /// Whether what was written, if anything, arrives within a few round trips.
+    pub(crate) const fn is_short(&self) -> bool {
+        self.is_begun() && self.written <= SHORT
     }
 
     /// Ends the stream. Until [`Self::settle`] a drop still resets it.
