@@ -5,6 +5,7 @@
 mod calls;
 mod connecting;
 mod gaps;
+mod greeting;
 mod hostile;
 mod leaving;
 mod pair;
