@@ -12,3 +12,4 @@ mod pair;
 mod pooling;
 mod pressure;
 mod raw;
+mod silence;

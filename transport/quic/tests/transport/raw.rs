@@ -214,7 +214,15 @@ pub(crate) fn prefix(kind: u8, flags: u8, header_len: u16, body_len: u32) -> Vec
 
 /// Stands between a client and a server until it is aborted; from then on, both hear nothing of each other.
 pub(crate) async fn relay(server: SocketAddr) -> (SocketAddr, tokio::task::JoinHandle<()>) {
-    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    relay_at("127.0.0.1:0".parse().unwrap(), server).await
+}
+
+/// The same at an address of choice.
+pub(crate) async fn relay_at(
+    listen: SocketAddr,
+    server: SocketAddr,
+) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+    let socket = tokio::net::UdpSocket::bind(listen).await.unwrap();
     let addr = socket.local_addr().unwrap();
     let forward = async move {
         let (mut client, mut datagram) = (None, vec![0; 65536]);
