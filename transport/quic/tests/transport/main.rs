@@ -8,6 +8,7 @@ mod gaps;
 mod greeting;
 mod hostile;
 mod leaving;
+mod mutual;
 mod pair;
 mod pooling;
 mod pressure;

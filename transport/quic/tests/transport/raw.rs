@@ -131,7 +131,7 @@ pub(crate) async fn data_addr(security: &Security, control: SocketAddr) -> Socke
     SocketAddr::new(control.ip(), asking.server().data_ports.as_ref()[0])
 }
 
-fn config(security: &Security) -> quinn::ClientConfig {
+pub(crate) fn config(security: &Security) -> quinn::ClientConfig {
     let crypto = QuicClientConfig::try_from(Arc::clone(&security.client)).unwrap();
     quinn::ClientConfig::new(Arc::new(crypto))
 }
