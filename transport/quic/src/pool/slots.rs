@@ -6,6 +6,7 @@ use std::time::Duration;
 use rdcq_env::watch;
 use tokio::time::Instant;
 
+use crate::link::Side;
 use crate::{ConnectError, Connection};
 
 use super::{Dialled, Key};
@@ -113,7 +114,12 @@ impl Slots {
                 *inbound = Some(connection);
                 return;
             }
-            Some(Slot::Open { connection: kept, .. }) if kept.is_usable() && !stays => return,
+            // A peer that has dialled before and does so again has lost the first one.
+            Some(Slot::Open { connection: kept, .. })
+                if kept.is_usable() && kept.link().side == Side::Dialled && !stays =>
+            {
+                return;
+            }
             _ => {}
         }
         self.by_key.insert(key, Slot::Open { connection, used: self.uses });
