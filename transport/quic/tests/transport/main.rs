@@ -10,6 +10,7 @@ mod hostile;
 mod leaving;
 mod mutual;
 mod pair;
+mod planes;
 mod pooling;
 mod pressure;
 mod raw;
