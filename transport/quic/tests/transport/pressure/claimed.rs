@@ -174,6 +174,11 @@ async fn gaps_that_are_never_filled_cost_the_connection_before_they_cost_memory(
     nothing_is_left(&pair).await;
 }
 
+/// What the process holds in memory, in bytes.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a look at the machine from a test, that no simulated node takes"
+)]
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
