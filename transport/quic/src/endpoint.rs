@@ -272,12 +272,7 @@ impl Endpoint {
         *shared.security.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&security);
         let links: Vec<_> = shared.links().values().cloned().collect();
         for link in links {
-            if let Err(why) = security.peer(&link.quic) {
-                let (peer, remote) = (&link.peer, link.remote);
-                tracing::warn!(target: "rdcq::audit", %peer, %remote, reason = why, "connection closed");
-                link.retire();
-                close(&link.quic, CloseCode::Denied, &why);
-            }
+            disown_if_refused(&security, &link);
         }
         Ok(())
     }
@@ -531,6 +526,8 @@ impl Shared {
     /// `words` is the control stream of a peer that has said Hello.
     pub(crate) async fn attend(self: Arc<Self>, link: Arc<Link>, words: Option<Receiver>) {
         let _listed = self.list(&link);
+        // Whom this node believes may have changed while the peer was met; from here on, it is told.
+        disown_if_refused(&self.security(), &link);
         let listening = async {
             let words = match words {
                 Some(words) => Some(words),
@@ -596,6 +593,16 @@ impl Shared {
         let number = self.next_link.fetch_add(1, Ordering::Relaxed);
         self.links().insert(number, Arc::clone(link));
         Listed { shared: Arc::clone(self), number }
+    }
+}
+
+/// Closes the connection of a peer that is not to be believed any more.
+fn disown_if_refused(security: &Security, link: &Link) {
+    if let Err(why) = security.peer(&link.quic) {
+        let Link { peer, remote, .. } = link;
+        tracing::warn!(target: "rdcq::audit", %peer, %remote, reason = why, "connection closed");
+        link.retire();
+        close(&link.quic, CloseCode::Denied, &why);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The control stream: who speaks, as what, and what it says until the connection ends.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdcq_wire::message::{Drain, Hello, Ping, Reason};
@@ -24,10 +25,9 @@ pub(crate) async fn introduce(link: &Link, hello: &Hello) -> Result<(), CallErro
     Ok(())
 }
 
-/// Says something on the control stream, if nobody else is about to; a word that is lost that way is no loss.
-pub(crate) async fn say<M: Message>(link: &Link, message: &M) {
-    let Some(mut sender) = link.take_control() else { return };
-    let Ok(head) = frame::encode(NOBODY_S, message, 0) else { return };
+/// Says something on the control stream, which waits until there is room for it, and puts the stream back.
+pub(crate) async fn say<M: Message>(link: Arc<Link>, mut sender: Sender, message: M) {
+    let Ok(head) = frame::encode(NOBODY_S, &message, 0) else { return };
     if sender.frame(head, Vec::new()).await.is_ok() {
         link.keep_control(sender);
     }

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use quinn::VarInt;
 use rdcq_env::Env;
 use rdcq_wire::message::{Hello, Ping};
-use rdcq_wire::{CloseCode, Identity, NodeId, Role};
+use rdcq_wire::{CloseCode, Identity, NodeId, ResetCode, Role};
 use tokio::time::Instant;
 
 use crate::Plane;
@@ -288,11 +290,12 @@ const BEAT: Duration = Duration::from_millis(700);
 /// Looks in a row without a datagram after which a peer is given up. From the first of them on it was asked for a sign.
 const SILENT_BEATS: u32 = 3;
 
-/// Gives the peer up if nothing comes from it while calls are open: QUIC's own timeout is for idle connections, and
-/// far too long for whoever waits.
+/// Gives the peer up if nothing comes from it while calls are open, though it was asked for a sign: QUIC's own timeout is
+/// for idle connections, and far too long for whoever waits.
 async fn watch(link: Arc<Link>) {
     let heard = || link.quic.stats().udp_rx.datagrams;
-    let mut last = heard();
+    let sent = || link.quic.stats().udp_tx.datagrams;
+    let (mut last, mut sent_before) = (heard(), sent());
     loop {
         let began = link.env.now();
         tokio::time::sleep(BEAT).await;
@@ -308,13 +311,27 @@ async fn watch(link: Arc<Link>) {
             continue;
         }
         let silent = link.silent_beats.fetch_add(1, Ordering::Relaxed) + 1;
-        if silent >= SILENT_BEATS {
+        if silent == 1 {
+            sent_before = sent();
+        }
+        if silent >= SILENT_BEATS && sent() > sent_before {
             tracing::info!(peer = %link.peer.node, remote = %link.remote, "given up: nothing comes from it");
             link.silent.store(true, Ordering::Relaxed);
             link.retire();
             return close(&link.quic, CloseCode::NoAnswer, "nothing came for 3 s while a request was open");
         }
-        greeting::say(&link, &Ping {}).await;
+        nudge(&link);
+    }
+}
+
+/// Has a peer that lives acknowledge something: a word, or a stream that is taken back at once. The latter takes no room
+/// in windows, which are full if the peer does not read, and leaves none for a word.
+fn nudge(link: &Arc<Link>) {
+    if let Some(words) = link.take_control() {
+        link.env.spawn(greeting::say(Arc::clone(link), words, Ping {}));
+    } else if let Some(Ok((mut stream, _))) = link.quic.open_bi().now_or_never() {
+        // An error means that the connection is gone.
+        let _ = stream.reset(VarInt::from_u32(ResetCode::Cancelled.number()));
     }
 }
 

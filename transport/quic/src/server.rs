@@ -56,6 +56,7 @@ impl<S: Service> Server<S> {
                 let body = match shared.replies.try_reserve(body_len.into()) {
                     Ok(reservation) => reservation,
                     Err(delay) => {
+                        drop(receiver);
                         shared.port(link.plane).counters.refused("memory");
                         return refuse(sender, context, busy(delay)).await;
                     }

@@ -12,6 +12,8 @@ use crate::CallError;
 
 /// Chunks taken from QUIC at once; one is what a datagram carried.
 const READ_AHEAD: usize = 32;
+/// Bytes taken from QUIC at once where a frame begins: most have no more.
+const HEAD_AHEAD: usize = 512;
 /// Bytes handed to QUIC at once. It frees a chunk only when its last byte is acknowledged.
 const WRITE_CHUNK: usize = 256 * 1024;
 /// Bytes of a reply that arrive soon: QUIC may send as many before the first acknowledgement.
@@ -242,18 +244,18 @@ impl Receiver {
         Ok(header)
     }
 
-    /// Reads until `head` holds `len` bytes; false if the stream ends first. Takes no byte more from QUIC than that.
+    /// Reads until `head` holds `len` bytes; false if the stream ends first. Takes hardly more from QUIC than that, so that a
+    /// body stays with its sender until it is wanted.
     async fn gather(&mut self, len: usize) -> Result<bool, CallError> {
         while self.head.len() < len {
             let missing = len - self.head.len();
-            let chunk = match self.take_ahead(missing) {
-                Some(chunk) => chunk,
-                None => match self.stream.read_chunk(missing, true).await? {
-                    Some(chunk) => chunk.bytes,
+            match self.take_ahead(missing) {
+                Some(chunk) => self.head.extend_from_slice(&chunk),
+                None => match self.stream.read_chunk(missing.max(HEAD_AHEAD), true).await? {
+                    Some(chunk) => self.ahead.push_back(chunk.bytes),
                     None => return Ok(false),
                 },
-            };
-            self.head.extend_from_slice(&chunk);
+            }
         }
         Ok(true)
     }
