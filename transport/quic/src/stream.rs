@@ -252,7 +252,7 @@ impl Receiver {
             match self.take_ahead(missing) {
                 Some(chunk) => self.head.extend_from_slice(&chunk),
                 None => match self.stream.read_chunk(missing.max(HEAD_AHEAD), true).await? {
-                    Some(chunk) => self.ahead.push_back(chunk.bytes),
+                    Some(chunk) => self.set_ahead(chunk.bytes),
                     None => return Ok(false),
                 },
             }
@@ -273,6 +273,17 @@ impl Receiver {
                 None => return Ok(None),
             }
         }
+    }
+
+    /// Keeps what was read when nothing else was.
+    fn set_ahead(&mut self, chunk: Bytes) {
+        debug_assert!(self.next == self.end, "what was read before comes first");
+        if self.ahead.is_empty() {
+            self.ahead.reserve_exact(1);
+            self.ahead.push(Bytes::new());
+        }
+        self.ahead[0] = chunk;
+        (self.next, self.end) = (0, 1);
     }
 
     /// At most `max` bytes of those that were read from QUIC already.
