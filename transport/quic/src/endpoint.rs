@@ -26,8 +26,9 @@ use crate::connection::Connection;
 use crate::greeting;
 use crate::limits::DataPorts;
 use crate::link::{Link, Side, pick};
-use crate::profile::{self, BUSY_CONTROL_WINDOW, Profile};
+use crate::profile::{self, BUSY_CONTROL_WINDOW};
 use crate::server::Server;
+use crate::slots::Slots;
 use crate::socket::SendFigures;
 use crate::stats::{ConnectionStats, EndpointStats};
 use crate::stream::{Receiver, Sender, close};
@@ -565,12 +566,11 @@ impl Shared {
             link.quic.closed().await;
             return;
         };
-        let mut slots = Profile::of(link.plane).requests;
+        let mut slots = Slots::new(link.plane, self.limits.max_streams);
         while let Ok((send, receive)) = link.quic.accept_bi().await {
             let served = link.serve_one();
-            if link.being_served() > slots / 2 && slots < self.limits.max_streams {
-                slots = slots.saturating_mul(4).min(self.limits.max_streams);
-                link.quic.set_max_concurrent_bi_streams(slots.into());
+            if let Some(more) = slots.used(self.env.now(), link.being_served()) {
+                link.quic.set_max_concurrent_bi_streams(more.into());
                 if link.plane == Plane::Control {
                     link.quic.set_receive_window(BUSY_CONTROL_WINDOW.into());
                 }

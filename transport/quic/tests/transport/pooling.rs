@@ -119,7 +119,7 @@ async fn a_connection_that_stays_silent_is_not_used_again() {
     pool.call(addr, SERVING, pair.scope(), &get_pieces(0), Vec::new()).await.unwrap();
     let kept = pool.get(addr, SERVING, pair.deadline()).await.unwrap();
     relay.abort();
-    let scope = Scope { trace: 0, deadline: pair.env.now() + Duration::from_millis(1200) };
+    let scope = Scope { trace: 0, deadline: pair.env.now() + Duration::from_millis(1900) };
     let error = pool.call(addr, SERVING, scope, &get_pieces(0), Vec::new()).await.unwrap_err();
     assert_eq!(error, CallError::TimedOut);
     assert!(!kept.is_usable());
