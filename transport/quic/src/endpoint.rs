@@ -27,8 +27,8 @@ use crate::greeting;
 use crate::limits::DataPorts;
 use crate::link::{Link, Side, pick};
 use crate::profile::{self, BUSY_CONTROL_WINDOW};
+use crate::request_slots::RequestSlots;
 use crate::server::Server;
-use crate::slots::Slots;
 use crate::socket::SendFigures;
 use crate::stats::{ConnectionStats, EndpointStats};
 use crate::stream::{Receiver, Sender, close};
@@ -566,7 +566,7 @@ impl Shared {
             link.quic.closed().await;
             return;
         };
-        let mut slots = Slots::new(link.plane, self.limits.max_streams);
+        let mut slots = RequestSlots::new(link.plane, self.limits.max_streams);
         while let Ok((send, receive)) = link.quic.accept_bi().await {
             let served = link.serve_one();
             if let Some(more) = slots.used(self.env.now(), link.being_served()) {

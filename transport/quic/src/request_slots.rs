@@ -16,7 +16,7 @@ const GROWTH: u32 = 8;
 /// The slots for requests of one connection. They cost memory as long as it lasts, so it begins with few and gets more as
 /// it uses them; none are ever taken back.
 #[derive(Debug)]
-pub(crate) struct Slots {
+pub(crate) struct RequestSlots {
     given: u32,
     most: u32,
     /// When the requests began to come that are counted.
@@ -24,7 +24,7 @@ pub(crate) struct Slots {
     count: u32,
 }
 
-impl Slots {
+impl RequestSlots {
     /// What a connection begins with.
     pub(crate) fn new(plane: Plane, most: u32) -> Self {
         Self { given: Profile::of(plane).requests.min(most), most, since: None, count: 0 }
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn slots_grow_with_what_is_open() {
-        let (mut slots, now) = (Slots::new(Plane::Control, 256), Instant::now());
+        let (mut slots, now) = (RequestSlots::new(Plane::Control, 256), Instant::now());
         assert_eq!([1, 2, 3, 4].map(|open| slots.used(now, open)), [None; 4]);
         assert_eq!(slots.used(now, 5), Some(64));
         assert_eq!(slots.used(now + Duration::from_secs(1), 33), Some(256));
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn slots_grow_with_how_fast_requests_come() {
-        let (mut slots, now) = (Slots::new(Plane::Control, 256), Instant::now());
+        let (mut slots, now) = (RequestSlots::new(Plane::Control, 256), Instant::now());
         let grown: Vec<_> = (0..8).map(|_| slots.used(now, 1)).collect();
         assert_eq!(grown[..7], [None; 7]);
         assert_eq!(grown[7], Some(64));
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_request_now_and_then_needs_no_more_slots() {
-        let (mut slots, start) = (Slots::new(Plane::Control, 256), Instant::now());
+        let (mut slots, start) = (RequestSlots::new(Plane::Control, 256), Instant::now());
         for number in 0..1000 {
             assert_eq!(slots.used(start + Duration::from_millis(20) * number, 1), None);
         }
@@ -80,9 +80,9 @@ mod tests {
 
     #[test]
     fn slots_never_outgrow_the_limit() {
-        let (mut slots, now) = (Slots::new(Plane::Control, 20), Instant::now());
+        let (mut slots, now) = (RequestSlots::new(Plane::Control, 20), Instant::now());
         assert_eq!(slots.used(now, 5), Some(20));
         assert_eq!(slots.used(now, 20), None);
-        assert_eq!(Slots::new(Plane::Control, 4).used(now, 4), None);
+        assert_eq!(RequestSlots::new(Plane::Control, 4).used(now, 4), None);
     }
 }
