@@ -6,7 +6,7 @@ mod reminder;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rdcq_certs::{CredentialFiles, Credentials, CredentialsError as PemError, TimeSource};
+use rdcq_certs::{CredentialFiles, Credentials, CredentialsError as PemError, Part, TimeSource};
 use rdcq_config::IdentityFiles;
 use rdcq_env::{Disk, Env};
 use rdcq_transport::Security;
@@ -95,7 +95,21 @@ impl Texts {
 }
 
 fn unusable(files: &IdentityFiles, source: PemError) -> CredentialsError {
-    CredentialsError::Unusable { cert: files.cert.clone(), source }
+    let part = match &source {
+        PemError::Unreadable { part, .. } => *part,
+        PemError::OtherCa { .. } => Part::Ca,
+        PemError::Key(_) | PemError::OtherKey(_) => Part::Key,
+        PemError::ListExpired { .. } => Part::Lists,
+        _ => Part::Certificate,
+    };
+    let path = match part {
+        Part::Ca => &files.ca,
+        Part::Certificate => &files.cert,
+        Part::Key => &files.key,
+        // Without the setting there are no lists to be wrong.
+        Part::Lists => files.crl.as_ref().unwrap_or(&files.cert),
+    };
+    CredentialsError::Unusable { path: path.clone(), source }
 }
 
 fn read(disk: &dyn Disk, path: &Path, max: u64) -> Result<String, CredentialsError> {
@@ -116,10 +130,10 @@ pub enum CredentialsError {
         source: std::io::Error,
     },
     /// The files do not belong together or say nothing useful.
-    #[error("the certificate {cert} cannot be used: {source}", cert = cert.display())]
+    #[error("{path} cannot be used: {source}", path = path.display())]
     Unusable {
-        /// The certificate's file.
-        cert: PathBuf,
+        /// The file that is at fault.
+        path: PathBuf,
         /// Why.
         source: PemError,
     },

@@ -137,21 +137,26 @@ async fn what_cannot_be_used_changes_nothing_until_it_can() {
     let stranger = authority();
     let other = issue(&node.ca, "spiffe://herd/host-1/agent/client");
     let good = [node.ca.cert_pem().to_owned(), list(&node.ca, &[])];
-    let cases: [(&[(&str, &str)], &str); 5] = [
-        (&[("ca", stranger.cert_pem())], "signed by no CA"),
-        (&[("crl", "garbage")], "no PEM revocation list"),
-        (&[("crl", &list(&stranger, &[]))], "signed by no CA"),
-        (&[("ca", "")], "no PEM certificate"),
-        (&[("cert", &other.cert_pem), ("key", &other.key_pem)], "restart the node to change who it is"),
+    let cases: [(&[(&str, &str)], &str, &str); 6] = [
+        (&[("ca", stranger.cert_pem())], "/crl", "signed by no CA"),
+        (&[("crl", "garbage")], "/crl", "no PEM revocation list"),
+        (&[("crl", &list(&stranger, &[]))], "/crl", "signed by no CA"),
+        (&[("ca", "")], "/ca", "no PEM certificate"),
+        (&[("key", &other.key_pem)], "/key", "does not belong to the certificate"),
+        (
+            &[("cert", &other.cert_pem), ("key", &other.key_pem)],
+            "/cert",
+            "restart the node to change who it is",
+        ),
     ];
-    for (changes, why) in cases {
+    for (changes, file, why) in cases {
         for (file, text) in changes {
             node.write(file, text);
         }
         node.pass().await;
         assert!(Arc::ptr_eq(&node.live.current(), &before), "{changes:?} is in force");
         let refused = node.live.refused().unwrap();
-        assert!(refused.contains(why), "{refused}");
+        assert!(refused.starts_with(&format!("{file} cannot be used")) && refused.contains(why), "{refused}");
         node.write("ca", &good[0]);
         node.write("crl", &good[1]);
     }
