@@ -8,7 +8,7 @@ use rdcq::Seat;
 use rdcq_certs::Credentials;
 use rdcq_runtime::{Host, security};
 use rdcq_transport::{Connection, Endpoint, Limits, Scope, Security};
-use rdcq_wire::message::Status;
+use rdcq_wire::message::{Status, StatusReport};
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::CertificateDer;
 use tokio::runtime::Runtime;
@@ -72,11 +72,11 @@ impl Caller {
         self.runtime.block_on(connecting).map_err(|error| error.to_string())
     }
 
-    /// Whether the node at the other end still answers.
-    pub(crate) fn is_answered(&self, connection: &Connection) -> Result<(), String> {
+    /// How the node at the other end says that it is, if it still answers.
+    pub(crate) fn ask(&self, connection: &Connection) -> Result<StatusReport, String> {
         let scope = Scope { trace: 1, deadline: self.host.env.now() + PATIENCE };
         let asking = connection.call(scope, &Status {}, Vec::new());
-        self.runtime.block_on(asking).map(drop).map_err(|error| error.to_string())
+        self.runtime.block_on(asking).map(|answer| answer.message).map_err(|error| error.to_string())
     }
 
     /// The certificate that a node shows to whoever connects now.

@@ -37,7 +37,7 @@ fn what_cannot_be_used_is_named_and_changes_nothing_and_what_follows_is_taken() 
         cluster.hang_up(TRACKER);
         cluster.wait_said(mark, &["ERROR", REFUSED, named, why]);
         assert!(caller.shown_by(&cluster, TRACKER) == in_force, "{bad:?} changed what is shown");
-        caller.is_answered(&held).unwrap();
+        caller.ask(&held).unwrap();
         fs::write(cluster.path(file), good).unwrap();
     }
 
@@ -46,7 +46,7 @@ fn what_cannot_be_used_is_named_and_changes_nothing_and_what_follows_is_taken() 
     cluster.wait_in_force(&[mark]);
     assert!(caller.shown_by(&cluster, TRACKER) == cluster.certificate(TRACKER));
     assert_ne!(cluster.certificate(TRACKER), in_force);
-    caller.is_answered(&held).unwrap();
+    caller.ask(&held).unwrap();
 }
 
 #[test]

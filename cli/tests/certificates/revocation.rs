@@ -77,11 +77,11 @@ fn nobody_new_is_believed_by_a_list_that_has_ended_until_there_is_another() {
     caller.connect(&cluster, TRACKER).unwrap_err();
     cluster.wait_said(mark, &["rdcq::audit", "connection refused", "the revocation list ended at unix time"]);
     // Who is connected is judged again once a minute.
-    caller.is_answered(&held).unwrap();
+    caller.ask(&held).unwrap();
 
     cluster.certs(&["revoke"]);
     cluster.give("crl.pem", &TRACKER.to_string());
     cluster.wait_in_force(&[mark]);
     caller.connect(&cluster, TRACKER).unwrap();
-    caller.is_answered(&held).unwrap();
+    caller.ask(&held).unwrap();
 }

@@ -3,7 +3,7 @@
 use rdcq_transport::Connection;
 
 use crate::caller::{Caller, of, operator};
-use crate::cluster::{Cluster, ORIGIN, agent};
+use crate::cluster::{Cluster, ORIGIN, TRACKER, agent};
 use crate::load::under_load;
 use crate::operator::Mark;
 
@@ -23,8 +23,14 @@ impl Held {
     #[track_caller]
     fn stayed(&self) {
         for connection in &self.connections {
-            self.caller.is_answered(connection).unwrap_or_else(|why| panic!("{connection:?}: {why}"));
+            self.caller.ask(connection).unwrap_or_else(|why| panic!("{connection:?}: {why}"));
         }
+    }
+
+    /// How often anybody has connected to the tracker: agents do, and no command.
+    fn dials_of_the_tracker(&self) -> u64 {
+        let tracker = self.connections.iter().find(|connection| connection.peer().node == TRACKER.node());
+        self.caller.ask(tracker.unwrap()).unwrap().handshakes
     }
 }
 
@@ -53,10 +59,12 @@ fn all_certificates_are_replaced_and_no_pull_fails_and_no_connection_is_lost() {
     let before: Vec<_> = cluster.seats().map(|seat| cluster.certificate(seat)).collect();
     let marks = cluster.marks();
     let pulls = under_load(&cluster, &[agent(1), agent(2)], |load| {
+        let dials = held.dials_of_the_tracker();
         for _ in 0..2 {
             changed(&cluster, || cluster.rotate_all());
             load.more();
         }
+        assert_eq!(held.dials_of_the_tracker(), dials, "agents had to connect again");
     });
     assert!(cluster.seats().map(|seat| cluster.certificate(seat)).zip(before).all(|(now, old)| now != old));
     all_show_what_they_have(&cluster);
@@ -87,7 +95,7 @@ fn the_ca_is_replaced_and_no_pull_fails_and_who_is_of_the_old_one_is_refused() {
     println!("{pulls} pulls");
 
     for connection in &held.connections {
-        held.caller.is_answered(connection).unwrap_err();
+        held.caller.ask(connection).unwrap_err();
     }
     let mark = cluster.mark(ORIGIN);
     let shown = of_the_old_ca.client_auth_cert_resolver.clone();
