@@ -136,7 +136,8 @@ async fn what_cannot_be_used_changes_nothing_until_it_can() {
     let stranger = authority();
     let other = issue(&node.ca, "spiffe://herd/host-1/agent/client");
     let good = [node.ca.cert_pem().to_owned(), list(&node.ca, &[])];
-    let cases: [(&[(&str, &str)], &str, &str); 6] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+    let cases: [Case<'_>; 6] = [
         (&[("ca", stranger.cert_pem())], "/crl", "signed by no CA"),
         (&[("crl", "garbage")], "/crl", "no PEM revocation list"),
         (&[("crl", &list(&stranger, &[]))], "/crl", "signed by no CA"),
