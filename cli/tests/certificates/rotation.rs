@@ -5,7 +5,6 @@ use rdcq_transport::Connection;
 use crate::caller::{Caller, of, operator};
 use crate::cluster::{Cluster, ORIGIN, TRACKER, agent};
 use crate::load::under_load;
-use crate::operator::Mark;
 
 /// A connection to each node, and who holds them.
 struct Held {
@@ -44,11 +43,10 @@ fn all_show_what_they_have(cluster: &Cluster) {
 }
 
 /// Does something to all nodes' files, and waits until it is in force.
-fn changed(cluster: &Cluster, change: impl FnOnce()) -> Vec<Mark> {
+fn changed(cluster: &Cluster, change: impl FnOnce()) {
     let marks = cluster.marks();
     change();
     cluster.wait_in_force(&marks);
-    marks
 }
 
 #[test]
@@ -75,7 +73,7 @@ fn all_certificates_are_replaced_and_no_pull_fails_and_no_connection_is_lost() {
 
 #[test]
 fn the_ca_is_replaced_and_no_pull_fails_and_who_is_of_the_old_one_is_refused() {
-    let cluster = Cluster::start(2);
+    let cluster = Cluster::with_revocation_lists(2);
     let held = Held::open(&cluster);
     let of_the_old_ca = operator(&cluster).client_config();
     let marks = cluster.marks();
@@ -83,12 +81,16 @@ fn the_ca_is_replaced_and_no_pull_fails_and_who_is_of_the_old_one_is_refused() {
         cluster.certs(&["rotate-ca"]);
         changed(&cluster, || cluster.distribute("ca.pem"));
         load.more();
+        changed(&cluster, || cluster.distribute("crl.pem"));
+        load.more();
         held.stayed();
         changed(&cluster, || cluster.rotate_all());
         load.more();
         held.stayed();
         cluster.nobody_was_turned_away(&marks);
         cluster.certs(&["rotate-ca", "--finish"]);
+        changed(&cluster, || cluster.distribute("crl.pem"));
+        load.more();
         changed(&cluster, || cluster.distribute("ca.pem"));
     });
     all_show_what_they_have(&cluster);
