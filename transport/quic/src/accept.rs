@@ -133,16 +133,20 @@ async fn admit(
     if shared.draining.is_cancelled() {
         return close(&link.quic, CloseCode::ShuttingDown, "the node is going away");
     }
-    let Ok(_room) = Arc::clone(&own.connections).try_acquire_owned() else {
+    let Ok(room) = Arc::clone(&own.connections).try_acquire_owned() else {
         own.counters.refused("full");
         return close(&link.quic, CloseCode::Busy, "the node has as many connections as it may");
     };
-    let Some(_slot) = Slot::take(&shared, port, &link.peer.node) else {
+    let Some(slot) = Slot::take(&shared, port, &link.peer.node) else {
         shared.audit.refused(&own.counters, remote, Why::TooMany, &link.peer.to_string());
         return close(&link.quic, CloseCode::Busy, "this node has as many connections here as it may");
     };
-    own.env.spawn(Arc::clone(&shared).greet(Arc::clone(&link)));
-    shared.attend(link, None).await;
+    // The handshake's task is large; the connection's, of which there are thousands, is not.
+    let env = own.env.clone();
+    env.spawn(async move {
+        let _held = (room, slot);
+        shared.attend(link, None).await;
+    });
 }
 
 /// The handshake, and who it was done with; or why there is none, and in what words.

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use rdcq_env::Env;
@@ -13,9 +12,6 @@ use tokio::time::{Instant, timeout_at};
 use crate::call::{Stream, body_len};
 use crate::link::{Calling, Link};
 use crate::{Answer, CallError, Exchange, Lost, Outgoing, Scope};
-
-/// A call that waited so long while not one datagram came says that the peer is gone; a shorter one may just be impatient.
-const SILENCE: Duration = Duration::from_secs(1);
 
 /// A connection to a peer that is who and what was wanted. Cheap to clone.
 ///
@@ -110,17 +106,11 @@ pub(crate) struct Ongoing {
     /// Has a peer noticed that is gone.
     _calling: Arc<Calling>,
     deadline: Instant,
-    began: Instant,
-    /// Datagrams that had come from the peer when the call began.
-    heard: u64,
 }
 
 impl Ongoing {
     fn new(held: &Arc<Held>, deadline: Instant) -> Self {
-        let link = &held.0;
-        let heard = link.quic.stats().udp_rx.datagrams;
-        let calling = Arc::new(link.begin_call());
-        Self { held: Arc::clone(held), _calling: calling, deadline, began: link.env.now(), heard }
+        Self { held: Arc::clone(held), _calling: Arc::new(held.0.begin_call()), deadline }
     }
 
     pub(crate) fn connection(&self) -> &quinn::Connection {
@@ -138,18 +128,12 @@ impl Ongoing {
             }
             Ok(result) => result,
             Err(_) => {
-                self.note_silence();
+                // Whoever waits for less than it takes to give a silent peer up leaves a hint for the next one.
+                if self.held.0.seems_silent() {
+                    self.held.0.retire();
+                }
                 Err(CallError::TimedOut)
             }
-        }
-    }
-
-    /// A caller that waits for less than it takes to give a silent peer up leaves a hint for the next one.
-    fn note_silence(&self) {
-        let link = &self.held.0;
-        let waited = link.env.now().saturating_duration_since(self.began);
-        if waited >= SILENCE && link.quic.stats().udp_rx.datagrams == self.heard {
-            link.retire();
         }
     }
 }

@@ -26,8 +26,9 @@ use crate::connection::Connection;
 use crate::greeting;
 use crate::limits::DataPorts;
 use crate::link::{Link, Side, pick};
-use crate::profile::{self, BUSY_CONTROL_WINDOW, Profile};
+use crate::profile::{self, BUSY_CONTROL_WINDOW};
 use crate::server::Server;
+use crate::slots::Slots;
 use crate::socket::SendFigures;
 use crate::stats::{ConnectionStats, EndpointStats};
 use crate::stream::{Receiver, Sender, close};
@@ -39,6 +40,12 @@ const SERVER_NAME: &str = "rdcq";
 /// How long a farewell may take to reach a peer. One that is gone without a word must not hold up a drain for its whole
 /// grace.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a peer may add to a round trip before it acknowledges.
+const ACK_SLACK: Duration = Duration::from_millis(30);
+
+/// How long a drain waits at most for short replies to arrive.
+const MAX_LINGER: Duration = Duration::from_millis(500);
 
 /// How long a close may take to reach the peers.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -266,12 +273,7 @@ impl Endpoint {
         *shared.security.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&security);
         let links: Vec<_> = shared.links().values().cloned().collect();
         for link in links {
-            if let Err(why) = security.peer(&link.quic) {
-                let (peer, remote) = (&link.peer, link.remote);
-                tracing::warn!(target: "rdcq::audit", %peer, %remote, reason = why, "connection closed");
-                link.retire();
-                close(&link.quic, CloseCode::Denied, &why);
-            }
+            disown_if_refused(&security, &link);
         }
         Ok(())
     }
@@ -297,10 +299,19 @@ impl Endpoint {
                 "calls still running at the end of the grace are cut off"
             );
         }
+        // Short replies are on their way.
+        let linger = self.linger().min(deadline.saturating_duration_since(self.0.env.now()));
+        tokio::time::sleep(linger).await;
         self.close(CloseCode::ShuttingDown);
         // Peers that do not hear the close notice by their idle timeout.
         let idle = join_all(self.0.ports.iter().map(|port| port.quic.wait_idle()));
         let _ = timeout(CLOSE_TIMEOUT, idle).await;
+    }
+
+    /// How long short replies may take to arrive, also if they have to be sent twice.
+    fn linger(&self) -> Duration {
+        let links = self.0.links();
+        links.values().map(|link| link.quic.rtt() * 3 + ACK_SLACK).max().unwrap_or_default().min(MAX_LINGER)
     }
 
     /// Closes every connection and takes no more.
@@ -511,34 +522,36 @@ impl Shared {
         }
     }
 
-    /// Says Hello to a peer that has connected.
-    pub(crate) async fn greet(self: Arc<Self>, link: Arc<Link>) {
-        let said = timeout(self.limits.hello_timeout, greeting::introduce(&link, &self.hello())).await;
-        if !matches!(said, Ok(Ok(()))) {
-            tracing::debug!(remote = %link.remote, "the peer was not greeted");
-        }
-    }
-
     /// Listens to a peer and serves its requests until the connection is gone.
     ///
     /// `words` is the control stream of a peer that has said Hello.
     pub(crate) async fn attend(self: Arc<Self>, link: Arc<Link>, words: Option<Receiver>) {
         let _listed = self.list(&link);
+        // Whom this node believes may have changed while the peer was met; from here on, it is told.
+        disown_if_refused(&self.security(), &link);
         let listening = async {
             let words = match words {
                 Some(words) => Some(words),
-                None => self.be_met(&link).await,
+                // Boxed, for it is large and soon over.
+                None => Box::pin(self.meet(&link)).await,
             };
             if let Some(words) = words {
-                greeting::heed(Arc::clone(&link), words).await;
+                greeting::heed(&link, words).await;
             }
         };
         join(listening, self.serve_requests(&link)).await;
     }
 
-    /// Waits for the first word of a peer that has connected, and makes use of the connection if the peer serves.
-    async fn be_met(&self, link: &Arc<Link>) -> Option<Receiver> {
-        let words = greeting::be_met(link, self.limits.hello_timeout).await?;
+    /// Says Hello to a peer that has connected, waits for its own, and makes use of the connection if the peer serves.
+    async fn meet(&self, link: &Arc<Link>) -> Option<Receiver> {
+        let patience = self.limits.hello_timeout;
+        let hello = self.hello();
+        let greeting = timeout(patience, greeting::introduce(link, &hello));
+        let (greeted, words) = join(greeting, greeting::be_met(link, patience)).await;
+        if !matches!(greeted, Ok(Ok(()))) {
+            tracing::debug!(remote = %link.remote, "the peer was not greeted");
+        }
+        let words = words?;
         let host = self.host.get().and_then(Weak::upgrade);
         if let (Some(host), Some(role)) = (host, link.serving()) {
             host.adopt(link, role);
@@ -553,12 +566,11 @@ impl Shared {
             link.quic.closed().await;
             return;
         };
-        let mut slots = Profile::of(link.plane).requests;
+        let mut slots = Slots::new(link.plane, self.limits.max_streams);
         while let Ok((send, receive)) = link.quic.accept_bi().await {
             let served = link.serve_one();
-            if link.being_served() > slots / 2 && slots < self.limits.max_streams {
-                slots = slots.saturating_mul(4).min(self.limits.max_streams);
-                link.quic.set_max_concurrent_bi_streams(slots.into());
+            if let Some(more) = slots.used(self.env.now(), link.being_served()) {
+                link.quic.set_max_concurrent_bi_streams(more.into());
                 if link.plane == Plane::Control {
                     link.quic.set_receive_window(BUSY_CONTROL_WINDOW.into());
                 }
@@ -581,6 +593,16 @@ impl Shared {
         let number = self.next_link.fetch_add(1, Ordering::Relaxed);
         self.links().insert(number, Arc::clone(link));
         Listed { shared: Arc::clone(self), number }
+    }
+}
+
+/// Closes the connection of a peer that is not to be believed any more.
+fn disown_if_refused(security: &Security, link: &Link) {
+    if let Err(why) = security.peer(&link.quic) {
+        let Link { peer, remote, .. } = link;
+        tracing::warn!(target: "rdcq::audit", %peer, %remote, reason = why, "connection closed");
+        link.retire();
+        close(&link.quic, CloseCode::Denied, &why);
     }
 }
 

@@ -25,10 +25,9 @@ pub(crate) async fn introduce(link: &Link, hello: &Hello) -> Result<(), CallErro
     Ok(())
 }
 
-/// Says something on the control stream, if nobody else is about to; a word that is lost that way is no loss.
-pub(crate) async fn say<M: Message>(link: &Link, message: &M) {
-    let Some(mut sender) = link.take_control() else { return };
-    let Ok(head) = frame::encode(NOBODY_S, message, 0) else { return };
+/// Says something on the control stream, which waits until there is room for it, and puts the stream back.
+pub(crate) async fn say<M: Message>(link: Arc<Link>, mut sender: Sender, message: M) {
+    let Ok(head) = frame::encode(NOBODY_S, &message, 0) else { return };
     if sender.frame(head, Vec::new()).await.is_ok() {
         link.keep_control(sender);
     }
@@ -143,7 +142,7 @@ pub(crate) async fn be_met(link: &Link, patience: Duration) -> Option<Receiver> 
 }
 
 /// Heeds what the peer says until it has said everything, or the connection is gone.
-pub(crate) async fn heed(link: Arc<Link>, mut words: Receiver) {
+pub(crate) async fn heed(link: &Link, mut words: Receiver) {
     // An error has closed the connection.
     while let Ok(Some(head)) = words.frame().await {
         let heeded = match head.kind {

@@ -30,6 +30,7 @@ mod pool;
 mod profile;
 mod server;
 mod service;
+mod slots;
 mod socket;
 pub mod stats;
 mod stream;

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use quinn::VarInt;
 use rdcq_env::Env;
 use rdcq_wire::message::{Hello, Ping};
-use rdcq_wire::{CloseCode, Identity, NodeId, Role};
+use rdcq_wire::{CloseCode, Identity, NodeId, ResetCode, Role};
 use tokio::time::Instant;
 
 use crate::Plane;
@@ -50,6 +52,8 @@ pub(crate) struct Link {
     /// When the connection was last used by either side, in milliseconds after it was opened.
     used_ms: AtomicU64,
     watched: AtomicBool,
+    /// Looks in a row in which nothing had come from the peer.
+    silent_beats: AtomicU32,
     /// What the whole node moves.
     activity: Arc<Activity>,
     /// This side's control stream. Taken out while it is written to.
@@ -88,6 +92,7 @@ impl Link {
             requests: AtomicU64::new(1),
             used_ms: AtomicU64::new(0),
             watched: AtomicBool::new(false),
+            silent_beats: AtomicU32::new(0),
             activity,
             control: Mutex::new(None),
         })
@@ -119,6 +124,11 @@ impl Link {
     /// Says that no new calls should be made here.
     pub(crate) fn retire(&self) {
         self.usable.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether nothing has come from the peer for a while although calls are open.
+    pub(crate) fn seems_silent(&self) -> bool {
+        self.silent_beats.load(Ordering::Relaxed) > 0
     }
 
     /// Whether it was closed because nothing came from the peer.
@@ -280,11 +290,12 @@ const BEAT: Duration = Duration::from_millis(700);
 /// Looks in a row without a datagram after which a peer is given up. From the first of them on it was asked for a sign.
 const SILENT_BEATS: u32 = 3;
 
-/// Gives the peer up if nothing comes from it while calls are open: QUIC's own timeout is for idle connections, and
-/// far too long for whoever waits.
+/// Gives the peer up if nothing comes from it while calls are open, though it was asked for a sign: QUIC's own timeout is
+/// for idle connections, and far too long for whoever waits.
 async fn watch(link: Arc<Link>) {
     let heard = || link.quic.stats().udp_rx.datagrams;
-    let (mut last, mut silent) = (heard(), 0);
+    let sent = || link.quic.stats().udp_tx.datagrams;
+    let (mut last, mut sent_before) = (heard(), sent());
     loop {
         let began = link.env.now();
         tokio::time::sleep(BEAT).await;
@@ -295,17 +306,32 @@ async fn watch(link: Arc<Link>) {
         // A look that comes late says that this node stood still, and nothing of the peer.
         let stood_still = link.env.now().saturating_duration_since(began) > BEAT * 2;
         if now != last || stood_still {
-            (last, silent) = (now, 0);
+            last = now;
+            link.silent_beats.store(0, Ordering::Relaxed);
             continue;
         }
-        silent += 1;
-        if silent >= SILENT_BEATS {
+        let silent = link.silent_beats.fetch_add(1, Ordering::Relaxed) + 1;
+        if silent == 1 {
+            sent_before = sent();
+        }
+        if silent >= SILENT_BEATS && sent() > sent_before {
             tracing::info!(peer = %link.peer.node, remote = %link.remote, "given up: nothing comes from it");
             link.silent.store(true, Ordering::Relaxed);
             link.retire();
             return close(&link.quic, CloseCode::NoAnswer, "nothing came for 3 s while a request was open");
         }
-        greeting::say(&link, &Ping {}).await;
+        nudge(&link);
+    }
+}
+
+/// Has a peer that lives acknowledge something: a word, or a stream that is taken back at once. The latter takes no room
+/// in windows, which are full if the peer does not read, and leaves none for a word.
+fn nudge(link: &Arc<Link>) {
+    if let Some(words) = link.take_control() {
+        link.env.spawn(greeting::say(Arc::clone(link), words, Ping {}));
+    } else if let Some(Ok((mut stream, _))) = link.quic.open_bi().now_or_never() {
+        // An error means that the connection is gone.
+        let _ = stream.reset(VarInt::from_u32(ResetCode::Cancelled.number()));
     }
 }
 
@@ -315,6 +341,7 @@ impl Link {
         if self.open_calls() > 0 {
             return false;
         }
+        self.silent_beats.store(0, Ordering::Relaxed);
         self.watched.store(false, Ordering::Release);
         // Whoever began a call just before found the watch still there.
         self.open_calls() == 0 || self.watched.swap(true, Ordering::AcqRel)

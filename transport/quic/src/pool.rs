@@ -121,7 +121,32 @@ impl Pool {
         role: Role,
         deadline: Instant,
     ) -> Result<(Connection, Origin), CallError> {
-        let (control, origin) = self.find(Plane::Control, (addr, role), deadline).await?;
+        let control = self.find(Plane::Control, (addr, role), deadline).await?;
+        let link = Arc::clone(control.0.link());
+        // A node whose data port does not answer may be gone altogether, or back on other ports.
+        let watched = link.begin_call();
+        let found = tokio::select! {
+            biased;
+            found = self.find_beside(control, role, deadline) => found,
+            error = link.quic.closed() => Err(error.into()),
+        };
+        drop(watched);
+        match found {
+            Err(_) if !link.is_usable() => {
+                let control = self.find(Plane::Control, (addr, role), deadline).await?;
+                self.find_beside(control, role, deadline).await
+            }
+            found => found,
+        }
+    }
+
+    /// A data connection to the node that a control connection leads to; the latter if one of them has no data sockets.
+    async fn find_beside(
+        &self,
+        (control, origin): (Connection, Origin),
+        role: Role,
+        deadline: Instant,
+    ) -> Result<(Connection, Origin), CallError> {
         let endpoint = &self.0.endpoint;
         let at = control.link().data_addr(&endpoint.identity().node);
         let (Some(at), Some(plane)) = (at, endpoint.data_plane(control.peer())) else {

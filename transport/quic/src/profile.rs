@@ -40,8 +40,9 @@ impl Profile {
     /// Windows cost nothing until they are used; slots for requests and room for batches do.
     const IDLE: Self = Self {
         requests: 8,
-        // A full manifest takes 40 round trips, and nothing longer goes here.
-        stream_window: 256 * 1024,
+        // A full manifest takes 75 round trips, and nothing longer goes here.
+        // One body that is not read leaves half of the connection to the others.
+        stream_window: 128 * 1024,
         connection_window: 256 * 1024,
         send_window: 256 * 1024,
         batches: false,

@@ -56,6 +56,7 @@ impl<S: Service> Server<S> {
                 let body = match shared.replies.try_reserve(body_len.into()) {
                     Ok(reservation) => reservation,
                     Err(delay) => {
+                        drop(receiver);
                         shared.port(link.plane).counters.refused("memory");
                         return refuse(sender, context, busy(delay)).await;
                     }
@@ -79,7 +80,7 @@ impl<S: Service> Server<S> {
                 drop(receiver);
                 refuse(sender, UNREAD, failure).await;
             }
-            Ok(Ok(Opening::Skipped)) => end_soon(sender).await,
+            Ok(Ok(Opening::Skipped)) => end_short(sender),
             // An error has closed the connection or is a client's that gave up; a slow one need not be answered either.
             Ok(Err(_)) | Err(_) => sender.reset(ResetCode::Cancelled),
         }
@@ -223,6 +224,7 @@ fn scope(shared: &Shared, context: Context) -> Scope {
 /// Ends a reply as its handler ended.
 async fn conclude(sender: Sender, kind: Kind, context: Context, outcome: Outcome, arrival: Instant) {
     match outcome {
+        Outcome::Done(Ok(())) if sender.is_short() => end_short(sender),
         Outcome::Done(Ok(())) if sender.is_begun() => end(sender, arrival).await,
         Outcome::Done(Ok(())) => {
             tracing::error!(request = %kind, trace = context.trace, "the handler replied nothing");
@@ -254,14 +256,9 @@ async fn refuse(mut sender: Sender, context: Context, failure: Failure) {
         }
     };
     match timeout(DELIVERY_TIMEOUT, sender.frame(head, Vec::new())).await {
-        Ok(Ok(())) => end_soon(sender).await,
+        Ok(Ok(())) => end_short(sender),
         Ok(Err(_)) | Err(_) => sender.reset(ResetCode::Cancelled),
     }
-}
-
-/// Ends a reply that is short.
-async fn end_soon(sender: Sender) {
-    end(sender, Instant::now() + DELIVERY_TIMEOUT).await;
 }
 
 /// Ends a reply, and waits until it has arrived: a drain must not close the connection before.
@@ -273,4 +270,14 @@ async fn end(mut sender: Sender, arrival: Instant) {
     if timeout_at(arrival, sender.delivered()).await.is_ok() {
         sender.settle();
     }
+}
+
+/// Ends a reply without waiting for its arrival: QUIC sees to that as long as the connection lives, and a drain gives what is
+/// short a moment before it closes.
+fn end_short(mut sender: Sender) {
+    if sender.is_torn() {
+        return sender.reset(ResetCode::Failed);
+    }
+    sender.end();
+    sender.settle();
 }

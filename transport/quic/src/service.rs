@@ -124,7 +124,7 @@ impl IncomingCall {
     pub async fn reply<M: Message>(&mut self, message: &M, body: Vec<Bytes>) -> Result<(), Refusal> {
         let head = frame::encode(self.context, message, body_len::<M>(&body)?)?;
         let sender = self.reply.sender.as_mut().ok_or(Refusal::Gone)?;
-        sender.frame(head, body).await.map_err(|_| Refusal::Gone)
+        if sender.frame_while_read(head, body).await { Ok(()) } else { Err(Refusal::Gone) }
     }
 
     /// Resolves when the caller no longer wants the answer, or its connection is gone.

@@ -1,16 +1,25 @@
 //! The two halves of a stream, in frames. Both are guarded: dropped too early, they tell the peer so.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use quinn::VarInt;
 use rdcq_wire::frame::PREFIX_LEN;
 use rdcq_wire::{CloseCode, DecodeError, Kind, Message, Prefix, ResetCode, frame};
+use tokio::time::timeout;
 
 use crate::CallError;
 
 /// Chunks taken from QUIC at once; one is what a datagram carried.
 const READ_AHEAD: usize = 32;
+/// Bytes taken from QUIC at once where a frame begins: most have no more.
+const HEAD_AHEAD: usize = 512;
 /// Bytes handed to QUIC at once. It frees a chunk only when its last byte is acknowledged.
 const WRITE_CHUNK: usize = 256 * 1024;
+/// Bytes of a reply that arrive soon: QUIC may send as many before the first acknowledgement.
+const SHORT: u64 = 10 * 1024;
+/// How long a peer may take for one chunk of a reply: 35 kbit/s, below which nobody pulls files.
+const MAX_STALL: Duration = Duration::from_secs(60);
 /// Bytes of a close's reason; the rest of a datagram that must fit any path.
 const MAX_CLOSE_REASON: usize = 512;
 
@@ -20,18 +29,18 @@ pub(crate) struct Sender {
     on_drop: Option<ResetCode>,
     /// Whether a frame is half written.
     torn: bool,
-    /// Whether any frame was begun.
-    begun: bool,
+    /// Bytes written so far.
+    written: u64,
 }
 
 impl Sender {
     pub(crate) const fn new(stream: quinn::SendStream, on_drop: ResetCode) -> Self {
-        Self { stream, on_drop: Some(on_drop), torn: false, begun: false }
+        Self { stream, on_drop: Some(on_drop), torn: false, written: 0 }
     }
 
     /// Writes prefix and header; the frame counts as torn until [`Self::complete`].
     pub(crate) async fn head(&mut self, head: Bytes) -> Result<(), quinn::WriteError> {
-        self.begun = true;
+        self.written += head.len() as u64;
         self.torn = true;
         self.stream.write_chunk(head).await
     }
@@ -39,6 +48,7 @@ impl Sender {
     pub(crate) async fn chunk(&mut self, mut chunk: Bytes) -> Result<(), quinn::WriteError> {
         while !chunk.is_empty() {
             let part = chunk.split_to(chunk.len().min(WRITE_CHUNK));
+            self.written += part.len() as u64;
             self.stream.write_chunk(part).await?;
         }
         Ok(())
@@ -58,12 +68,36 @@ impl Sender {
         Ok(())
     }
 
+    /// Writes a frame to a peer that may not want it as much as it said: whether it took the frame. Of one that does not read,
+    /// the memory is wanted back.
+    pub(crate) async fn frame_while_read(&mut self, head: Bytes, body: Vec<Bytes>) -> bool {
+        if !matches!(timeout(MAX_STALL, self.head(head)).await, Ok(Ok(()))) {
+            return false;
+        }
+        for mut chunk in body {
+            while !chunk.is_empty() {
+                let part = chunk.split_to(chunk.len().min(WRITE_CHUNK));
+                self.written += part.len() as u64;
+                if !matches!(timeout(MAX_STALL, self.stream.write_chunk(part)).await, Ok(Ok(()))) {
+                    return false;
+                }
+            }
+        }
+        self.complete();
+        true
+    }
+
     pub(crate) const fn is_torn(&self) -> bool {
         self.torn
     }
 
     pub(crate) const fn is_begun(&self) -> bool {
-        self.begun
+        self.written > 0
+    }
+
+    /// Whether what was written, if anything, arrives within a few round trips.
+    pub(crate) const fn is_short(&self) -> bool {
+        self.is_begun() && self.written <= SHORT
     }
 
     /// Ends the stream. Until [`Self::settle`] a drop still resets it.
@@ -210,18 +244,18 @@ impl Receiver {
         Ok(header)
     }
 
-    /// Reads until `head` holds `len` bytes; false if the stream ends first. Takes no byte more from QUIC than that.
+    /// Reads until `head` holds `len` bytes; false if the stream ends first. Takes hardly more from QUIC than that, so that a
+    /// body stays with its sender until it is wanted.
     async fn gather(&mut self, len: usize) -> Result<bool, CallError> {
         while self.head.len() < len {
             let missing = len - self.head.len();
-            let chunk = match self.take_ahead(missing) {
-                Some(chunk) => chunk,
-                None => match self.stream.read_chunk(missing, true).await? {
-                    Some(chunk) => chunk.bytes,
+            match self.take_ahead(missing) {
+                Some(chunk) => self.head.extend_from_slice(&chunk),
+                None => match self.stream.read_chunk(missing.max(HEAD_AHEAD), true).await? {
+                    Some(chunk) => self.set_ahead(chunk.bytes),
                     None => return Ok(false),
                 },
-            };
-            self.head.extend_from_slice(&chunk);
+            }
         }
         Ok(true)
     }
@@ -239,6 +273,17 @@ impl Receiver {
                 None => return Ok(None),
             }
         }
+    }
+
+    /// Keeps what was read when nothing else was.
+    fn set_ahead(&mut self, chunk: Bytes) {
+        debug_assert!(self.next == self.end, "what was read before comes first");
+        if self.ahead.is_empty() {
+            self.ahead.reserve_exact(1);
+            self.ahead.push(Bytes::new());
+        }
+        self.ahead[0] = chunk;
+        (self.next, self.end) = (0, 1);
     }
 
     /// At most `max` bytes of those that were read from QUIC already.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rdcq_env::watch;
 use tokio::time::Instant;
 
+use crate::link::Side;
 use crate::{ConnectError, Connection};
 
 use super::{Dialled, Key};
@@ -113,7 +114,12 @@ impl Slots {
                 *inbound = Some(connection);
                 return;
             }
-            Some(Slot::Open { connection: kept, .. }) if kept.is_usable() && !stays => return,
+            // A peer that has dialled before and does so again has lost the first one.
+            Some(Slot::Open { connection: kept, .. })
+                if kept.is_usable() && kept.link().side == Side::Dialled && !stays =>
+            {
+                return;
+            }
             _ => {}
         }
         self.by_key.insert(key, Slot::Open { connection, used: self.uses });
@@ -167,5 +173,40 @@ mod tests {
         let ms = |failures, jitter| backoff(failures, jitter).as_millis();
         assert_eq!([0, 1, 2, 5, 6, 99].map(|failures| ms(failures, 0.0)), [100, 200, 400, 3200, 5000, 5000]);
         assert_eq!((ms(0, 1.0), ms(99, 1.0), ms(2, 0.5)), (50, 2500, 300));
+    }
+
+    #[test]
+    fn a_failed_dial_is_due_again_later_and_forgotten_after_a_while() {
+        let (mut slots, start) = (Slots::default(), Instant::now());
+        let key: Key = ("10.0.0.1:7400".parse().unwrap(), rdcq_wire::Role::Origin);
+        let error = ConnectError::TimedOut { addr: key.0 };
+        let mut now = start;
+        for wait in [100, 200, 400] {
+            assert!(matches!(slots.look_up(key, now), Found::Dial(..)));
+            assert!(matches!(slots.look_up(key, now), Found::Wait(_)), "one dial at a time");
+            assert!(slots.settle_dial(key, Err(error.clone()), true, now, 0.0).is_err());
+            let due = now + Duration::from_millis(wait);
+            match slots.look_up(key, due - Duration::from_millis(1)) {
+                Found::Later { until, error: why } => assert_eq!((until, &why), (due, &error)),
+                _ => panic!("it is not due for {wait} ms"),
+            }
+            now = due;
+        }
+        slots.tidy(9, now + GRUDGE - Duration::from_millis(1));
+        assert_eq!(slots.by_key.len(), 1);
+        slots.tidy(9, now + GRUDGE);
+        assert!(slots.by_key.is_empty());
+    }
+
+    #[test]
+    fn failures_make_room_and_dials_do_not() {
+        let (mut slots, now) = (Slots::default(), Instant::now());
+        let keys = [1, 2, 3].map(|port| (([10, 0, 0, 1], port).into(), rdcq_wire::Role::Origin));
+        let dials = keys.map(|key| slots.look_up(key, now));
+        let error = ConnectError::TimedOut { addr: keys[1].0 };
+        assert!(slots.settle_dial(keys[1], Err(error), true, now, 0.0).is_err());
+        slots.tidy(1, now);
+        assert_eq!(slots.by_key.keys().copied().collect::<Vec<_>>(), [keys[0], keys[2]]);
+        drop(dials);
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quinn::crypto::rustls::QuicClientConfig;
 use rdcq_transport::{ConnectError, Limits, Lost, Security};
 use rdcq_wire::{CloseCode, ErrorCode, NodeId, Role};
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
 
-use crate::pair::{CALLER, Ca, HERD, Pair, SERVING, get_pieces, open, reply_pieces};
+use crate::pair::{CALLER, Ca, HERD, Pair, SERVING, get_pieces, open, reply_pieces, soon};
 use crate::raw::{RawServer, bytes_of, hello, tell};
 
 #[derive(Debug)]
@@ -206,4 +207,38 @@ async fn a_limit_of_nothing_is_no_configuration() {
         );
         assert!(opened.is_err(), "{limits:?}");
     }
+}
+
+#[tokio::test]
+async fn another_alpn_is_refused_by_either_side() {
+    /// TLS's alert `no_application_protocol`, as QUIC tells it.
+    const NO_PROTOCOL: u64 = 0x178;
+    let pair = Pair::new(reply_pieces);
+    let mut security = pair.ca.security("web", CALLER);
+    for alpn in [vec![b"h3".to_vec()], vec![b"rdcq/0".to_vec(), b"rdcq/2".to_vec()], Vec::new()] {
+        let mut client = (*security.client).clone();
+        client.alpn_protocols = alpn.clone();
+        let crypto = QuicClientConfig::try_from(Arc::new(client)).unwrap();
+        let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        let config = quinn::ClientConfig::new(Arc::new(crypto));
+        let connecting = endpoint.connect_with(config, pair.server.local_addr(), "rdcq").unwrap();
+        let error = match soon(connecting).await {
+            // Whoever names no protocol at all is done before the server has said no.
+            Ok(connection) => soon(connection.closed()).await,
+            Err(error) => error,
+        };
+        let quinn::ConnectionError::ConnectionClosed(close) = &error else { panic!("{alpn:?}: {error}") };
+        assert_eq!(u64::from(close.error_code), NO_PROTOCOL, "{alpn:?}");
+    }
+    assert_eq!((pair.server.accepted(), pair.calls()), (0, 0));
+
+    let mut server = (*pair.ca.security("web", &[SERVING]).server).clone();
+    server.alpn_protocols = vec![b"h3".to_vec()];
+    security.server = Arc::new(server);
+    let web = RawServer::open(&security);
+    let accepting = async { web.endpoint.accept().await.unwrap().await.unwrap_err() };
+    let connecting = pair.client.connect(web.addr(), SERVING, pair.deadline());
+    let (connected, _) = soon(async { tokio::join!(connecting, accepting) }).await;
+    let error = connected.unwrap_err();
+    assert!(!matches!(error, ConnectError::TimedOut { .. }), "{error}");
 }

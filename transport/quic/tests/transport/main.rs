@@ -2,12 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod belief;
 mod calls;
 mod connecting;
 mod gaps;
+mod greeting;
 mod hostile;
 mod leaving;
+mod mutual;
 mod pair;
+mod planes;
 mod pooling;
 mod pressure;
 mod raw;
+mod silence;

@@ -66,7 +66,7 @@ pub(crate) fn open(env: &Env, security: Security, limits: Limits) -> Endpoint {
 
 /// A service made of a function; counts how often it was called.
 pub(crate) struct Handler<F> {
-    handle: F,
+    pub(crate) handle: F,
     pub(crate) calls: AtomicUsize,
 }
 

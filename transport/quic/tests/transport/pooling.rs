@@ -1,5 +1,7 @@
 //! The pool.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rdcq_transport::{CallError, ConnectError, DataPorts, Limits, Pool, Scope};
@@ -98,7 +100,7 @@ async fn the_connection_used_longest_ago_makes_room() {
         open(&one.env, one.ca.security("frugal", CALLER), Limits { max_pooled: 1, ..Limits::default() });
     let pool = Pool::new(one.env.clone(), client);
     let two = one.node("other", &[SERVING]);
-    two.serve(SERVING, std::sync::Arc::new(Refusing));
+    two.serve(SERVING, Arc::new(Refusing));
     pool.get(one.server.local_addr(), SERVING, one.deadline()).await.unwrap();
     assert_eq!(one.server.accepted(), 1);
     pool.get(two.local_addr(), SERVING, one.deadline()).await.unwrap();
@@ -117,7 +119,7 @@ async fn a_connection_that_stays_silent_is_not_used_again() {
     pool.call(addr, SERVING, pair.scope(), &get_pieces(0), Vec::new()).await.unwrap();
     let kept = pool.get(addr, SERVING, pair.deadline()).await.unwrap();
     relay.abort();
-    let scope = Scope { trace: 0, deadline: pair.env.now() + Duration::from_millis(1200) };
+    let scope = Scope { trace: 0, deadline: pair.env.now() + Duration::from_millis(1900) };
     let error = pool.call(addr, SERVING, scope, &get_pieces(0), Vec::new()).await.unwrap_err();
     assert_eq!(error, CallError::TimedOut);
     assert!(!kept.is_usable());
@@ -133,14 +135,81 @@ async fn a_handler_that_is_slow_does_not_make_its_connection_look_dead() {
     assert!(connection.is_usable());
 }
 
+/// A socket without a node, and how often it was dialled.
+async fn nobody() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let addr = socket.local_addr().unwrap();
+    let counted = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&counted);
+    tokio::spawn(async move {
+        let (mut datagram, mut last) = (vec![0; 65536], Vec::new());
+        loop {
+            let (len, _) = socket.recv_from(&mut datagram).await.unwrap();
+            // A dial is known by the ID that its datagrams go to: one byte of length behind five.
+            let id = datagram[6..len.min(22)].to_vec();
+            if id != last {
+                count.fetch_add(1, Ordering::SeqCst);
+                last = id;
+            }
+        }
+    });
+    (addr, counted)
+}
+
+/// A pool that gives a dial up soon.
+fn hasty(pair: &Pair<impl Sized>) -> Pool {
+    let limits = Limits { handshake_timeout: Duration::from_millis(200), ..Limits::default() };
+    let client = open(&pair.env, pair.ca.security("hasty", CALLER), limits);
+    Pool::new(pair.env.clone(), client)
+}
+
+#[tokio::test]
+async fn whoever_cannot_be_reached_is_not_dialled_again_at_once() {
+    let pair = Pair::new(reply_pieces);
+    let pool = hasty(&pair);
+    let (addr, dials) = nobody().await;
+    let get = async |patience: Duration| {
+        let began = pair.env.now();
+        let error = pool.get(addr, SERVING, began + patience).await.unwrap_err();
+        (error, pair.env.now() - began)
+    };
+    let unreachable = CallError::Connect(ConnectError::TimedOut { addr });
+    let patient = Duration::from_secs(5);
+    // The wait doubles from 50 to 100 ms on, so five failures leave one of 0.8 to 1.6 s.
+    for dialled in 1..=5 {
+        assert_eq!(get(patient).await.0, unreachable);
+        assert_eq!(dials.load(Ordering::SeqCst), dialled);
+    }
+    for _ in 0..10 {
+        let (error, took) = get(Duration::from_millis(300)).await;
+        assert_eq!(error, unreachable);
+        assert!(took < Duration::from_millis(250), "{took:?}");
+    }
+    assert_eq!(dials.load(Ordering::SeqCst), 5);
+    // Whoever has time waits until it is due.
+    let (error, took) = get(patient).await;
+    assert_eq!((error, dials.load(Ordering::SeqCst)), (unreachable, 6));
+    assert!(took > Duration::from_millis(500), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_comes_up_is_found_after_dials_that_failed() {
+    let pair = Pair::new(reply_pieces);
+    let pool = hasty(&pair);
+    let late = pair.node("late", &[SERVING]);
+    for _ in 0..3 {
+        let error = pool.get(late.local_addr(), SERVING, pair.deadline()).await.unwrap_err();
+        assert_eq!(error, CallError::Connect(ConnectError::TimedOut { addr: late.local_addr() }));
+    }
+    late.serve(SERVING, Arc::new(Refusing));
+    pool.get(late.local_addr(), SERVING, pair.deadline()).await.unwrap();
+}
+
 /// Has no answer to anything.
 struct Refusing;
 
 impl rdcq_transport::Service for Refusing {
-    async fn call(
-        self: std::sync::Arc<Self>,
-        _: rdcq_transport::IncomingCall,
-    ) -> Result<(), rdcq_transport::Refusal> {
+    async fn call(self: Arc<Self>, _: rdcq_transport::IncomingCall) -> Result<(), rdcq_transport::Refusal> {
         Err(rdcq_transport::Refusal::Gone)
     }
 }

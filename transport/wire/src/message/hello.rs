@@ -7,6 +7,7 @@ use crate::{HerdId, Kind, List, Message, NodeId, Role, RoleSet};
 /// Who speaks, and as what. A connection counts as accepted only when the server's has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+#[expect(clippy::use_self, reason = "serde repeats the field's type where Self is another")]
 pub struct Hello {
     /// The herd that the speaker belongs to.
     pub herd: HerdId,
