@@ -16,6 +16,8 @@ mod noise;
 #[path = "support/service.rs"]
 #[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod service;
+#[path = "support/shown.rs"]
+mod shown;
 #[path = "support/stranger.rs"]
 mod stranger;
 #[path = "cli/user.rs"]
@@ -35,7 +37,8 @@ use crate::herd::{Herd, digest_of, names};
 use crate::machine::{Tmpfs, skip};
 use crate::nobody::Nobody;
 use crate::noise::{noise, write_large};
-use crate::stranger::{NoCertificate, call_every_role, credentials};
+use crate::shown::{NoCertificate, credentials};
+use crate::stranger::call_every_role;
 use crate::user::User;
 
 const MIB: u64 = 1024 * 1024;

@@ -65,7 +65,19 @@ fn a_herd_in_one_process_opens_a_listener_only_if_asked_to_and_counts_all_its_ro
     let mut up = Running::start(user.command().args(line));
     let ready: serde_json::Value = serde_json::from_str(&up.line()).unwrap();
     let addr = ready["admin"].as_str().unwrap().parse().unwrap();
+    std::fs::write(user.path("file"), "content").unwrap();
+    user.there_and_back("file");
     let (_, metrics) = fetch(addr, "/metrics");
+    for of_origin in [
+        "rdcq_connections{role=\"origin\",plane=\"control\",direction=\"accepted\"}",
+        "rdcq_handshakes_total{role=\"origin\",plane=\"control\"}",
+        "rdcq_handshakes_total{role=\"origin\",plane=\"data\"}",
+        "rdcq_sent_bytes_total{role=\"origin\",plane=\"data\"}",
+        "rdcq_received_bytes_total{role=\"origin\",plane=\"data\"}",
+    ] {
+        let told = metrics.lines().find_map(|line| line.strip_prefix(of_origin)).unwrap();
+        assert!(told.trim().parse::<u64>().unwrap() > 0, "{of_origin}: {metrics}");
+    }
     for role in ["proxy", "origin", "build-index", "tracker", "agent"] {
         let lines = metrics.lines().filter(|line| {
             line.starts_with(&format!("rdcq_sent_bytes_total{{role=\"{role}\",plane=\"control\"}} "))

@@ -44,10 +44,40 @@ fn every_server_and_the_host_s_agent_tell_how_they_are() {
     for node in &nodes {
         assert_eq!(node["roles"], serde_json::json!([text(node, "role")]), "{node}");
         assert!(node["uptime_ms"].as_u64().unwrap() > 0, "{node}");
-        assert!(node["open"]["connections"].is_u64() && node.get("peers").is_none(), "{node}");
+        assert!(node["handshakes"].as_u64().unwrap() > 0, "{node}");
+        let open = &node["open"];
+        for figure in ["connections", "sent_bytes", "received_bytes", "rtt_us", "congestion_window_bytes"] {
+            assert!(open[figure].as_u64().unwrap() > 0, "{figure} of {node}");
+        }
+        assert!(node["peers_open"].as_u64().unwrap() > 0 && node.get("peers").is_none(), "{node}");
     }
     let shown = user.run(&["status", "--peers"]).succeeded();
     assert!(shown.stdout.contains("uptime") && shown.stdout.contains("build-index-1"), "{shown:?}");
+}
+
+#[test]
+fn what_a_pull_moved_is_in_the_figures_of_who_sent_and_who_received() {
+    const LEN: usize = 3_000_000;
+    let user = User::new();
+    let _up = up(&user);
+    let content: Vec<u8> = (0..LEN as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::write(user.path("content"), content).unwrap();
+    user.there_and_back("content");
+    let nodes = json(&user.run(&["status", "--peers", "--output", "json"]).succeeded());
+    let node = |role: &str| nodes.iter().find(|node| text(node, "role") == role).unwrap();
+    for (role, figure) in
+        [("origin", "received_bytes"), ("origin", "sent_bytes"), ("agent", "received_bytes")]
+    {
+        let node = node(role);
+        assert!(node[figure].as_u64().unwrap() > LEN as u64, "{figure} of {node}");
+    }
+    let (origin, agent) = (node("origin"), node("agent"));
+    assert!(origin["datagrams_sent"].as_u64() >= origin["batches_sent"].as_u64(), "{origin}");
+    let peers = origin["peers"].as_array().unwrap();
+    let of_agent = peers.iter().filter(|peer| peer["node"] == agent["node"]);
+    let sent: u64 = of_agent.map(|peer| peer["sent_bytes"].as_u64().unwrap()).sum();
+    assert!(sent > LEN as u64, "{origin}");
+    assert!(peers.iter().any(|peer| peer["plane"] == "data"), "{origin}");
 }
 
 #[test]

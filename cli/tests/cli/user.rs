@@ -64,6 +64,14 @@ impl User {
         Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
+    /// Pushes a file of the home, and pulls it into `pulled`.
+    pub(crate) fn there_and_back(&self, file: &str) {
+        let pushed = self.run(&["push", file]).succeeded().stdout;
+        let tag = pushed.split('\t').next().unwrap();
+        self.run(&["pull", tag, "--dst-path", "pulled"]).succeeded();
+        assert!(std::fs::read(self.path(file)).unwrap() == std::fs::read(self.path("pulled")).unwrap());
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }

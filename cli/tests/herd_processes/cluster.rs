@@ -26,24 +26,46 @@ pub(crate) const fn agent(number: u32) -> Seat {
     Seat::new(Role::Agent, number)
 }
 
+/// Who uses a herd, each in the role of its name.
+pub(crate) const CALLERS: [&str; 2] = ["client", "operator"];
+
 /// How long anything that a test waits for may take on a busy machine.
 const LONG_ENOUGH: Duration = Duration::from_secs(120);
 /// How often is looked.
 const A_MOMENT: Duration = Duration::from_millis(2);
 
-/// A herd of one proxy, one origin, one build-index, one tracker and some agents, and somebody who uses it. The
-/// processes are killed when it is dropped.
+/// A herd of one proxy, one origin, one build-index, one tracker and some agents, and somebody who uses it. Each has its
+/// certificates in a folder of its own, as on a host of its own; the CA is in `certs`. The processes are killed when it
+/// is dropped.
 pub(crate) struct Cluster {
     folder: tempfile::TempDir,
+    lists: Lists,
     addresses: BTreeMap<Seat, String>,
     nodes: BTreeMap<Seat, Child>,
 }
 
+/// Whether the nodes' settings name a revocation list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lists {
+    Used,
+    Unused,
+}
+
 impl Cluster {
     pub(crate) fn start(agents: u32) -> Self {
+        Self::with(agents, Lists::Unused)
+    }
+
+    /// One in which certificates can be taken back.
+    pub(crate) fn with_revocation_lists(agents: u32) -> Self {
+        Self::with(agents, Lists::Used)
+    }
+
+    fn with(agents: u32, lists: Lists) -> Self {
         let seats: Vec<Seat> = HerdPlan::with_agents(agents).seats().collect();
         let mut cluster = Self {
             folder: tempfile::tempdir().unwrap(),
+            lists,
             addresses: free_addresses(&seats),
             nodes: BTreeMap::new(),
         };
@@ -54,7 +76,7 @@ impl Cluster {
             cluster
                 .write_settings(&seat.to_string(), &format!("[{section}]\nlisten = \"{listen}\"\n{sweep}"));
         }
-        for name in ["client", "operator"] {
+        for name in CALLERS {
             cluster.write_settings(name, &format!("[client]\nagent = \"{}\"", cluster.addr(agent(1))));
         }
         seats.into_iter().for_each(|seat| cluster.start_node(seat));
@@ -67,6 +89,10 @@ impl Cluster {
 
     pub(crate) fn addr(&self, seat: Seat) -> &str {
         &self.addresses[&seat]
+    }
+
+    pub(crate) fn seats(&self) -> impl Iterator<Item = Seat> + '_ {
+        self.addresses.keys().copied()
     }
 
     pub(crate) fn file(&self, len: usize) -> File {
@@ -116,6 +142,11 @@ impl Cluster {
     pub(crate) fn check_pulled(&self, seat: Seat, file: &File) {
         let same = fs::read(self.pulled(seat)).unwrap() == file.content;
         assert!(same, "what was pulled through {seat} is not what was pushed");
+    }
+
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self, seat: Seat) {
+        rustix::process::kill_process(Pid::from_child(&self.nodes[&seat]), Signal::HUP).unwrap();
     }
 
     /// `kill -9`.
@@ -222,7 +253,7 @@ impl Cluster {
         fs::read_to_string(self.log_path(seat)).unwrap_or_default()
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rdcq"));
         command.env_clear().env("HOME", self.folder.path()).current_dir(self.folder.path());
         command
@@ -234,18 +265,24 @@ impl Cluster {
             assert!(outcome.is_success(), "{arguments:?}: {outcome:?}");
         };
         run(&["certs", "init", "--herd", "processes"]);
-        for seat in seats {
-            run(&["certs", "issue", "--node", &seat.to_string(), "--role", seat.role.name()]);
+        if self.lists == Lists::Used {
+            run(&["certs", "revoke"]);
         }
-        run(&["certs", "issue", "--node", "client", "--role", "client"]);
-        run(&["certs", "issue", "--node", "operator", "--role", "operator"]);
+        let issue =
+            |name: &str, role: &str| run(&["certs", "issue", "--node", name, "--role", role, "--out", name]);
+        seats.iter().for_each(|seat| issue(&seat.to_string(), seat.role.name()));
+        CALLERS.iter().for_each(|caller| issue(caller, caller));
     }
 
     fn write_settings(&self, name: &str, section: &str) {
         let at = |seat| format!("[\"{}\"]", self.addr(seat));
+        let crl = match self.lists {
+            Lists::Used => format!("crl = \"{name}/crl.pem\""),
+            Lists::Unused => String::new(),
+        };
         let text = format!(
-            "data_dir = \"data/{name}\"\n[identity]\nca = \"certs/ca.pem\"\ncert = \"certs/{name}.pem\"\n\
-             key = \"certs/{name}.key\"\n[herd]\nproxies = {}\norigins = {}\nbuild_indexes = {}\ntrackers = {}\n{section}\n",
+            "data_dir = \"data/{name}\"\n[identity]\nca = \"{name}/ca.pem\"\ncert = \"{name}/{name}.pem\"\n\
+             key = \"{name}/{name}.key\"\n{crl}\n[herd]\nproxies = {}\norigins = {}\nbuild_indexes = {}\ntrackers = {}\n{section}\n",
             at(PROXY),
             at(ORIGIN),
             at(BUILD_INDEX),
@@ -290,7 +327,7 @@ fn is_ready(node: &mut Child, seat: Seat) -> bool {
 }
 
 /// Asks again and again until there is an answer; `None` if there is none for [`LONG_ENOUGH`].
-fn poll<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) fn poll<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let give_up = Instant::now() + LONG_ENOUGH;
     loop {
         match ask() {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod all_together;
+#[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod cluster;
 mod command;
 mod file;

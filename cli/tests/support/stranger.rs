@@ -1,42 +1,18 @@
 //! Callers that the command line would not let speak: they do not check their own certificate first.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdcq_certs::{Credentials, system_time};
 use rdcq_runtime::{Host, security};
 use rdcq_transport::{ConnectError, Endpoint, Limits, Security};
 use rdcq_wire::Role;
-use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
-use rustls::sign::CertifiedKey;
 
 use crate::herd::Herd;
+use crate::shown::credentials;
 
 /// How long a role may take to refuse.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Reads a certificate and its key, `stem` with their extensions.
-pub(crate) fn credentials(ca: &Path, stem: &Path) -> Credentials {
-    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
-    let (cert, key) = (read(&stem.with_extension("pem")), read(&stem.with_extension("key")));
-    Credentials::from_pem(&read(ca), &cert, &key, system_time()).unwrap()
-}
-
-/// Shows no certificate.
-#[derive(Debug)]
-pub(crate) struct NoCertificate;
-
-impl ResolvesClientCert for NoCertificate {
-    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        None
-    }
-
-    fn has_certs(&self) -> bool {
-        false
-    }
-}
 
 /// Calls every role of the herd as a client that trusts it and shows what `shown` gives; returns how each answered.
 pub(crate) fn call_every_role(

@@ -5,8 +5,9 @@ mod reminder;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use rdcq_certs::{CredentialFiles, Credentials, CredentialsError as PemError, TimeSource};
+use rdcq_certs::{CredentialFiles, Credentials, CredentialsError as PemError, Part, TimeSource};
 use rdcq_config::IdentityFiles;
 use rdcq_env::{Disk, Env};
 use rdcq_transport::Security;
@@ -20,11 +21,38 @@ const MAX_PEM_BYTES: u64 = 256 * 1024;
 /// Largest file of revocation lists read, in bytes: some 80,000 certificates that were taken back.
 const MAX_LISTS_BYTES: u64 = 4 * 1024 * 1024;
 
+/// How long after files that do not belong together the rest of a change may come, and how often that is waited for.
+const REST: Duration = Duration::from_millis(250);
+const WAITS: u32 = 4;
+
 /// Reads CAs, certificate, key and revocation lists.
 pub async fn load_credentials(env: &Env, files: &IdentityFiles) -> Result<Credentials, CredentialsError> {
-    let texts = Texts::read(env, files).await?;
-    let (files, time) = (files.clone(), clock(env));
-    env.blocking(move || texts.load(&files, time)).await
+    Ok(load_texts(env, files).await?.1)
+}
+
+/// Reads the files, and what is in them. Files are replaced one after the other: those that cannot be used are read
+/// again, and if they are others by then, they are judged again.
+async fn load_texts(env: &Env, files: &IdentityFiles) -> Result<(Texts, Credentials), CredentialsError> {
+    let (mut texts, mut waits) = (Texts::read(env, files).await?, 0);
+    loop {
+        let (own_files, time) = (files.clone(), clock(env));
+        let load = move || {
+            let loaded = texts.load(&own_files, time);
+            (texts, loaded)
+        };
+        let (judged, loaded) = env.blocking(load).await;
+        let error = match loaded {
+            Ok(credentials) => return Ok((judged, credentials)),
+            Err(error) if waits == WAITS => return Err(error),
+            Err(error) => error,
+        };
+        waits += 1;
+        tokio::time::sleep(REST).await;
+        texts = Texts::read(env, files).await?;
+        if texts.digest() == judged.digest() {
+            return Err(error);
+        }
+    }
 }
 
 /// What an endpoint needs to know of a node's credentials.
@@ -95,7 +123,21 @@ impl Texts {
 }
 
 fn unusable(files: &IdentityFiles, source: PemError) -> CredentialsError {
-    CredentialsError::Unusable { cert: files.cert.clone(), source }
+    let part = match &source {
+        PemError::Unreadable { part, .. } => *part,
+        PemError::OtherCa { .. } => Part::Ca,
+        PemError::Key(_) | PemError::OtherKey(_) => Part::Key,
+        PemError::ListExpired { .. } => Part::Lists,
+        _ => Part::Certificate,
+    };
+    let path = match part {
+        Part::Ca => &files.ca,
+        Part::Certificate => &files.cert,
+        Part::Key => &files.key,
+        // Without the setting there are no lists to be wrong.
+        Part::Lists => files.crl.as_ref().unwrap_or(&files.cert),
+    };
+    CredentialsError::Unusable { path: path.clone(), source }
 }
 
 fn read(disk: &dyn Disk, path: &Path, max: u64) -> Result<String, CredentialsError> {
@@ -116,10 +158,10 @@ pub enum CredentialsError {
         source: std::io::Error,
     },
     /// The files do not belong together or say nothing useful.
-    #[error("the certificate {cert} cannot be used: {source}", cert = cert.display())]
+    #[error("{path} cannot be used: {source}", path = path.display())]
     Unusable {
-        /// The certificate's file.
-        cert: PathBuf,
+        /// The file that is at fault.
+        path: PathBuf,
         /// Why.
         source: PemError,
     },

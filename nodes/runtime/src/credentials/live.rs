@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::reminder::Reminder;
-use super::{CredentialsError, Texts, clock};
+use super::{CredentialsError, Texts, load_texts};
 
 /// How often the files are looked at. A revocation takes effect within five seconds of the change of its file; what
 /// remains of them is for closing connections.
@@ -72,10 +72,8 @@ pub async fn watch_credentials(
     env: &Env,
     files: &IdentityFiles,
 ) -> Result<(LiveCredentials, CredentialsWatch), CredentialsError> {
-    let texts = Texts::read(env, files).await?;
+    let (texts, credentials) = load_texts(env, files).await?;
     let in_force = texts.digest();
-    let (own_files, time) = (files.clone(), clock(env));
-    let credentials = env.blocking(move || texts.load(&own_files, time)).await?;
     let current = watch::Sender::new(Arc::new(credentials));
     let live = LiveCredentials(Arc::new(Shared { current, refused: Mutex::new(None), look: Notify::new() }));
     let watch = CredentialsWatch {

@@ -8,6 +8,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::*;
+use crate::load_credentials;
 
 const NODE: &str = "spiffe://herd/host-1/agent";
 const PEER: &str = "spiffe://herd/host-2/agent";
@@ -28,13 +29,7 @@ impl Node {
             write(&env, file, text);
         }
         write(&env, "crl", &list(&ca, &[]));
-        let files = IdentityFiles {
-            ca: "/ca".into(),
-            cert: "/cert".into(),
-            key: "/key".into(),
-            crl: Some("/crl".into()),
-        };
-        let (live, watch) = watch_credentials(&env, &files).await.unwrap();
+        let (live, watch) = watch_credentials(&env, &files()).await.unwrap();
         env.spawn(watch.run());
         Self { env, ca, live }
     }
@@ -52,6 +47,10 @@ impl Node {
         let cert = CertificateDer::from_pem_slice(peer.cert_pem.as_bytes()).unwrap();
         self.live.current().judge(&[cert])
     }
+}
+
+fn files() -> IdentityFiles {
+    IdentityFiles { ca: "/ca".into(), cert: "/cert".into(), key: "/key".into(), crl: Some("/crl".into()) }
 }
 
 fn write(env: &Env, file: &str, text: &str) {
@@ -137,21 +136,27 @@ async fn what_cannot_be_used_changes_nothing_until_it_can() {
     let stranger = authority();
     let other = issue(&node.ca, "spiffe://herd/host-1/agent/client");
     let good = [node.ca.cert_pem().to_owned(), list(&node.ca, &[])];
-    let cases: [(&[(&str, &str)], &str); 5] = [
-        (&[("ca", stranger.cert_pem())], "signed by no CA"),
-        (&[("crl", "garbage")], "no PEM revocation list"),
-        (&[("crl", &list(&stranger, &[]))], "signed by no CA"),
-        (&[("ca", "")], "no PEM certificate"),
-        (&[("cert", &other.cert_pem), ("key", &other.key_pem)], "restart the node to change who it is"),
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+    let cases: [Case<'_>; 6] = [
+        (&[("ca", stranger.cert_pem())], "/crl", "signed by no CA"),
+        (&[("crl", "garbage")], "/crl", "no PEM revocation list"),
+        (&[("crl", &list(&stranger, &[]))], "/crl", "signed by no CA"),
+        (&[("ca", "")], "/ca", "no PEM certificate"),
+        (&[("key", &other.key_pem)], "/key", "does not belong to the certificate"),
+        (
+            &[("cert", &other.cert_pem), ("key", &other.key_pem)],
+            "/cert",
+            "restart the node to change who it is",
+        ),
     ];
-    for (changes, why) in cases {
+    for (changes, file, why) in cases {
         for (file, text) in changes {
             node.write(file, text);
         }
         node.pass().await;
         assert!(Arc::ptr_eq(&node.live.current(), &before), "{changes:?} is in force");
         let refused = node.live.refused().unwrap();
-        assert!(refused.contains(why), "{refused}");
+        assert!(refused.starts_with(&format!("{file} cannot be used")) && refused.contains(why), "{refused}");
         node.write("ca", &good[0]);
         node.write("crl", &good[1]);
     }
@@ -195,4 +200,22 @@ async fn each_state_of_the_files_is_complained_about_once_and_none_at_first() {
     assert!(at(7_001, "c", Look::Asked), "who asks is told");
     assert!(!at(8_000, "c", Look::Routine));
     assert!(Complaint::default().handle_refusal(Digest::of(b"a"), Look::Asked, start));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_starts_while_files_are_replaced_waits_for_the_last_of_them() {
+    let node = Node::start().await;
+    let new = issue(&node.ca, NODE);
+    node.write("key", &new.key_pem);
+    let (env, began) = (node.env.clone(), node.env.now());
+    let starting = tokio::spawn(async move { load_credentials(&env, &files()).await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    node.write("cert", &new.cert_pem);
+    starting.await.unwrap().unwrap();
+    assert!(node.env.now() < began + Duration::from_secs(1));
+
+    node.write("cert", "garbage");
+    let began = node.env.now();
+    load_credentials(&node.env, &files()).await.unwrap_err();
+    assert!(node.env.now() < began + Duration::from_secs(1), "what does not change is waited for");
 }
