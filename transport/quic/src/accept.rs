@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use quinn::Incoming;
-use rdcq_wire::{CloseCode, Identity, NodeId};
+use rdcq_wire::{CloseCode, Identity};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
@@ -137,7 +137,7 @@ async fn admit(
         own.counters.refused("full");
         return close(&link.quic, CloseCode::Busy, "the node has as many connections as it may");
     };
-    let Some(slot) = Slot::take(&shared, port, &link.peer.node) else {
+    let Some(slot) = Slot::take(&shared, &link) else {
         shared.audit.refused(&own.counters, remote, Why::TooMany, &link.peer.to_string());
         return close(&link.quic, CloseCode::Busy, "this node has as many connections here as it may");
     };
@@ -182,22 +182,21 @@ fn authenticate(shared: &Shared, quic: &quinn::Connection) -> Result<Identity, S
 /// One of the connections that a node may have on a socket.
 struct Slot {
     shared: Arc<Shared>,
-    port: usize,
-    node: NodeId,
+    link: Arc<Link>,
 }
 
 impl Slot {
-    fn take(shared: &Arc<Shared>, port: usize, node: &NodeId) -> Option<Self> {
-        let mut peers = shared.port_at(port).peers.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.try_take(node)?;
+    fn take(shared: &Arc<Shared>, link: &Arc<Link>) -> Option<Self> {
+        let mut peers = shared.port(link.plane).peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.try_take(&link.peer.node)?;
         drop(peers);
-        Some(Self { shared: Arc::clone(shared), port, node: node.clone() })
+        Some(Self { shared: Arc::clone(shared), link: Arc::clone(link) })
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let peers = &self.shared.port_at(self.port).peers;
-        peers.lock().unwrap_or_else(PoisonError::into_inner).give_back(&self.node);
+        let peers = &self.shared.port(self.link.plane).peers;
+        peers.lock().unwrap_or_else(PoisonError::into_inner).give_back(&self.link.peer.node);
     }
 }

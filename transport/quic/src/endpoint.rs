@@ -499,7 +499,7 @@ impl Shared {
         };
         match timeout(self.limits.hello_timeout, greeting).await {
             Ok(Ok(words)) => {
-                let attended = Arc::clone(self).attend(Arc::clone(&link), Some(words));
+                let attended = Arc::clone(self).attend(Arc::clone(&link), Some(Box::new(words)));
                 port.env.spawn(attended);
                 Ok(Connection::new(link))
             }
@@ -525,7 +525,7 @@ impl Shared {
     /// Listens to a peer and serves its requests until the connection is gone.
     ///
     /// `words` is the control stream of a peer that has said Hello.
-    pub(crate) async fn attend(self: Arc<Self>, link: Arc<Link>, words: Option<Receiver>) {
+    pub(crate) async fn attend(self: Arc<Self>, link: Arc<Link>, words: Option<Box<Receiver>>) {
         let _listed = self.list(&link);
         // Whom this node believes may have changed while the peer was met; from here on, it is told.
         disown_if_refused(&self.security(), &link);
@@ -535,15 +535,15 @@ impl Shared {
                 // Boxed, for it is large and soon over.
                 None => Box::pin(self.meet(&link)).await,
             };
-            if let Some(words) = words {
-                greeting::heed(&link, words).await;
+            if let Some(mut words) = words {
+                greeting::heed(&link, &mut words).await;
             }
         };
         join(listening, self.serve_requests(&link)).await;
     }
 
     /// Says Hello to a peer that has connected, waits for its own, and makes use of the connection if the peer serves.
-    async fn meet(&self, link: &Arc<Link>) -> Option<Receiver> {
+    async fn meet(&self, link: &Arc<Link>) -> Option<Box<Receiver>> {
         let patience = self.limits.hello_timeout;
         let hello = self.hello();
         let greeting = timeout(patience, greeting::introduce(link, &hello));
@@ -551,7 +551,7 @@ impl Shared {
         if !matches!(greeted, Ok(Ok(()))) {
             tracing::debug!(remote = %link.remote, "the peer was not greeted");
         }
-        let words = words?;
+        let words = Box::new(words?);
         let host = self.host.get().and_then(Weak::upgrade);
         if let (Some(host), Some(role)) = (host, link.serving()) {
             host.adopt(link, role);

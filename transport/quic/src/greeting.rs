@@ -142,7 +142,7 @@ pub(crate) async fn be_met(link: &Link, patience: Duration) -> Option<Receiver> 
 }
 
 /// Heeds what the peer says until it has said everything, or the connection is gone.
-pub(crate) async fn heed(link: &Link, mut words: Receiver) {
+pub(crate) async fn heed(link: &Link, words: &mut Receiver) {
     // An error has closed the connection.
     while let Ok(Some(head)) = words.frame().await {
         let heeded = match head.kind {

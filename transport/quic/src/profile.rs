@@ -39,7 +39,7 @@ impl Profile {
     /// How a control connection begins, and what it stays while it is idle: a node holds thousands of them.
     /// Windows cost nothing until they are used; slots for requests and room for batches do.
     const IDLE: Self = Self {
-        requests: 8,
+        requests: 4,
         // A full manifest takes 75 round trips, and nothing longer goes here.
         // One body that is not read leaves half of the connection to the others.
         stream_window: 128 * 1024,
