@@ -89,6 +89,7 @@ fn security(node: &str) -> Security {
         server: credentials.server_config(),
         client: credentials.client_config(),
         judge: Arc::new(|certs| identify(certs).map_err(|error| error.to_string())),
+        explain: str::to_owned,
         reset_secret: [7; 32],
     }
 }

@@ -82,7 +82,7 @@ async fn a_body_that_nobody_reads_fills_its_windows_and_no_more() {
             RawClient::connect_to(port, &pair.ca.security("pushy", CALLER), pair.server.local_addr()).await;
         let head = frame::encode(CONTEXT, &put_pieces(), PutPieces::KIND.max_body()).unwrap();
         let (mut streams, mut total) = (Vec::new(), 0);
-        for _ in 0..6 {
+        for _ in 0..4 {
             let (mut send, receive) = pushy.connection.open_bi().await.unwrap();
             let chunk = vec![1; 64 * 1024];
             let mut written = 0;
