@@ -85,6 +85,9 @@ enum Part {
     BareCaller(bare::client::Arguments),
 }
 
+/// Threads of bare quinn's bulk, as its recipe has it, whatever the machine.
+const RECIPE_WORKERS: usize = 2;
+
 fn main() -> anyhow::Result<()> {
     let bench = Arguments::parse().bench;
     let single = matches!(
@@ -100,7 +103,7 @@ fn main() -> anyhow::Result<()> {
     // One thread where two would mostly wake each other: with it, bare quinn is at its fastest. A node answers on one, and
     // has threads of its own for data.
     let mut builder = if single { Builder::new_current_thread() } else { Builder::new_multi_thread() };
-    let runtime = builder.enable_all().build()?;
+    let runtime = builder.worker_threads(RECIPE_WORKERS).enable_all().build()?;
     let done = runtime.block_on(async {
         match bench {
             Bench::Part(part) => run_part(part).await,

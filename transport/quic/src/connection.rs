@@ -7,10 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rdcq_env::Env;
 use rdcq_wire::{Identity, Request};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::call::{Stream, body_len};
 use crate::link::{Calling, Link};
+use crate::soon;
 use crate::{Answer, CallError, Exchange, Lost, Outgoing, Scope};
 
 /// A connection to a peer that is who and what was wanted. Cheap to clone.
@@ -122,7 +123,7 @@ impl Ongoing {
         &self,
         step: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
-        match timeout_at(self.deadline, step).await {
+        match soon::until(self.deadline, step).await {
             Ok(Err(CallError::Lost(Lost::Local))) if self.held.0.fell_silent() => {
                 Err(CallError::Lost(Lost::Silent))
             }

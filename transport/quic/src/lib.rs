@@ -32,6 +32,7 @@ mod request_slots;
 mod server;
 mod service;
 mod socket;
+mod soon;
 pub mod stats;
 mod stream;
 

@@ -47,7 +47,8 @@ impl Profile {
         send_window: 256 * 1024,
         batches: false,
         find_mtu: false,
-        ack_after: None,
+        // Replies carry most acknowledgements.
+        ack_after: Some(10),
         initial_window: None,
     };
 

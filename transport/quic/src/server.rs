@@ -1,11 +1,13 @@
 //! Serving: one request, from its prefix to the end of its reply.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, poll};
 use rdcq_wire::message::Failure;
 use rdcq_wire::{CloseCode, Context, DecodeError, ErrorCode, Kind, ResetCode, Role, access, frame};
 use tokio::sync::oneshot;
@@ -14,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use crate::endpoint::{Dispatch, Shared};
 use crate::link::Link;
 use crate::service::{Reply, busy};
+use crate::soon;
 use crate::stream::{Receiver, Sender, close};
 use crate::{Body, CallError, IncomingCall, Refusal, Scope, Service};
 
@@ -49,7 +52,7 @@ impl<S: Service> Server<S> {
         mut receiver: Receiver,
     ) {
         let opening = self.open(&shared, &link, &mut receiver);
-        let opening = timeout(shared.limits.hello_timeout, opening).await;
+        let opening = soon::within(shared.limits.hello_timeout, opening).await;
         match opening {
             Ok(Ok(Opening::Request(Request { kind, header, context, body_len }))) => {
                 // What comes with a request is in memory until it is dealt with.
@@ -145,18 +148,22 @@ impl<S: Service> Server<S> {
         let unwanted = call.unwanted();
         let service = Arc::clone(&self.service);
         let handler = AssertUnwindSafe(async { service.call(call).await }).catch_unwind();
-        let outcome = tokio::select! {
-            biased;
-            () = unwanted => Outcome::Unwanted,
-            result = handler => match result {
-                Ok(result) => Outcome::Done(result),
-                Err(_) => Outcome::Panicked,
-            },
-            () = sleep_until(deadline) => Outcome::TimedOut,
+        let outcome = {
+            let mut handler = pin!(handler.map(|result| result.map_or(Outcome::Panicked, Outcome::Done)));
+            match poll!(&mut handler) {
+                // Most are done at once, and need neither timer nor watch.
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => tokio::select! {
+                    biased;
+                    () = unwanted => Outcome::Unwanted,
+                    outcome = handler => outcome,
+                    () = sleep_until(deadline) => Outcome::TimedOut,
+                },
+            }
         };
         // The handler may have moved the call elsewhere, and still be replying there.
         let sender = match outcome {
-            Outcome::Done(Ok(())) => timeout_at(deadline, back).await.ok().and_then(Result::ok),
+            Outcome::Done(Ok(())) => soon::until(deadline, back).await.ok().and_then(Result::ok),
             Outcome::Done(Err(_)) | Outcome::Unwanted | Outcome::TimedOut | Outcome::Panicked => {
                 back.try_recv().ok()
             }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use quinn::VarInt;
 use rdcq_wire::frame::PREFIX_LEN;
 use rdcq_wire::{CloseCode, DecodeError, Kind, Message, Prefix, ResetCode, frame};
-use tokio::time::timeout;
 
 use crate::CallError;
+use crate::soon;
 
 /// Chunks taken from QUIC at once; one is what a datagram carried.
 const READ_AHEAD: usize = 32;
@@ -71,14 +71,14 @@ impl Sender {
     /// Writes a frame to a peer that may not want it as much as it said: whether it took the frame. Of one that does not read,
     /// the memory is wanted back.
     pub(crate) async fn frame_while_read(&mut self, head: Bytes, body: Vec<Bytes>) -> bool {
-        if !matches!(timeout(MAX_STALL, self.head(head)).await, Ok(Ok(()))) {
+        if !matches!(soon::within(MAX_STALL, self.head(head)).await, Ok(Ok(()))) {
             return false;
         }
         for mut chunk in body {
             while !chunk.is_empty() {
                 let part = chunk.split_to(chunk.len().min(WRITE_CHUNK));
                 self.written += part.len() as u64;
-                if !matches!(timeout(MAX_STALL, self.stream.write_chunk(part)).await, Ok(Ok(()))) {
+                if !matches!(soon::within(MAX_STALL, self.stream.write_chunk(part)).await, Ok(Ok(()))) {
                     return false;
                 }
             }
