@@ -157,13 +157,14 @@ fn failure_of_download(error: &DownloadError) -> Failure {
 
 impl Service for Agent {
     async fn call(self: Arc<Self>, call: IncomingCall) -> Result<(), Refusal> {
+        // Boxed one by one: a request takes as much memory as its own handler needs.
         match call.kind() {
-            Kind::Pull => self.pull(call).await,
-            Kind::GetManifest => self.get_manifest(call).await,
-            Kind::GetPieces => self.get_pieces(call).await,
-            Kind::Watch => self.watch(call).await,
-            Kind::Release => self.release(call).await,
-            Kind::Collect => self.collect(call).await,
+            Kind::Pull => Box::pin(self.pull(call)).await,
+            Kind::GetManifest => Box::pin(self.get_manifest(call)).await,
+            Kind::GetPieces => Box::pin(self.get_pieces(call)).await,
+            Kind::Watch => Box::pin(self.watch(call)).await,
+            Kind::Release => Box::pin(self.release(call)).await,
+            Kind::Collect => Box::pin(self.collect(call)).await,
             kind => {
                 Err(Failure::new(ErrorCode::Unsupported, format!("an agent does not serve {kind}")).into())
             }

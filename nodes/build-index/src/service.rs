@@ -128,12 +128,13 @@ fn is_full(error: &LogError) -> bool {
 
 impl Service for BuildIndex {
     async fn call(self: Arc<Self>, call: IncomingCall) -> Result<(), Refusal> {
+        // Boxed one by one: a request takes as much memory as its own handler needs.
         match call.kind() {
-            Kind::Resolve => self.resolve(call).await,
-            Kind::List => self.list(call).await,
-            Kind::Live => self.live(call).await,
-            Kind::PutTag => self.put(call).await,
-            Kind::RemoveTag => self.remove(call).await,
+            Kind::Resolve => Box::pin(self.resolve(call)).await,
+            Kind::List => Box::pin(self.list(call)).await,
+            Kind::Live => Box::pin(self.live(call)).await,
+            Kind::PutTag => Box::pin(self.put(call)).await,
+            Kind::RemoveTag => Box::pin(self.remove(call)).await,
             kind => {
                 Err(Failure::new(ErrorCode::Unsupported, format!("a build-index does not serve {kind}"))
                     .into())

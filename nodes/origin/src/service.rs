@@ -116,15 +116,16 @@ fn not_offered(digest: &Digest) -> Failure {
 
 impl Service for Origin {
     async fn call(self: Arc<Self>, call: IncomingCall) -> Result<(), Refusal> {
+        // Boxed one by one: a request takes as much memory as its own handler needs.
         match call.kind() {
-            Kind::Offer => self.offer(call).await,
-            Kind::PutPieces => self.put_pieces(call).await,
-            Kind::Seal => self.seal(call).await,
-            Kind::Release => self.release(call).await,
-            Kind::GetManifest => content::get_manifest(&self.store, call).await,
-            Kind::GetPieces => content::get_pieces(&self.store, call).await,
-            Kind::Watch => content::watch(&self.store, call).await,
-            Kind::Collect => self.collect(call).await,
+            Kind::Offer => Box::pin(self.offer(call)).await,
+            Kind::PutPieces => Box::pin(self.put_pieces(call)).await,
+            Kind::Seal => Box::pin(self.seal(call)).await,
+            Kind::Release => Box::pin(self.release(call)).await,
+            Kind::GetManifest => Box::pin(content::get_manifest(&self.store, call)).await,
+            Kind::GetPieces => Box::pin(content::get_pieces(&self.store, call)).await,
+            Kind::Watch => Box::pin(content::watch(&self.store, call)).await,
+            Kind::Collect => Box::pin(self.collect(call)).await,
             kind => {
                 Err(Failure::new(ErrorCode::Unsupported, format!("an origin does not serve {kind}")).into())
             }

@@ -151,10 +151,11 @@ fn conflict(tag: &str, standing: Digest) -> Failure {
 
 impl Service for Proxy {
     async fn call(self: Arc<Self>, call: IncomingCall) -> Result<(), Refusal> {
+        // Boxed one by one: a request takes as much memory as its own handler needs.
         match call.kind() {
-            Kind::Offer => self.offer(call).await,
-            Kind::PutPieces => self.put_pieces(call).await,
-            Kind::Commit => self.commit(call).await,
+            Kind::Offer => Box::pin(self.offer(call)).await,
+            Kind::PutPieces => Box::pin(self.put_pieces(call)).await,
+            Kind::Commit => Box::pin(self.commit(call)).await,
             kind => {
                 Err(Failure::new(ErrorCode::Unsupported, format!("a proxy does not serve {kind}")).into())
             }

@@ -157,7 +157,7 @@ impl<S: Service> Service for WithStatus<S> {
             return Arc::clone(&self.service).call(call).await;
         }
         let Status {} = call.request()?;
-        let (report, body) = self.insight.report_aside().await;
+        let (report, body) = Box::pin(self.insight.report_aside()).await;
         call.reply(&report, vec![body.into()]).await
     }
 }

@@ -92,9 +92,10 @@ impl Tracker {
 
 impl Service for Tracker {
     async fn call(self: Arc<Self>, call: IncomingCall) -> Result<(), Refusal> {
+        // Boxed one by one: a request takes as much memory as its own handler needs.
         match call.kind() {
-            Kind::Announce => self.announce(call).await,
-            Kind::Collect => self.collect(call).await,
+            Kind::Announce => Box::pin(self.announce(call)).await,
+            Kind::Collect => Box::pin(self.collect(call)).await,
             kind => {
                 Err(Failure::new(ErrorCode::Unsupported, format!("a tracker does not serve {kind}")).into())
             }
