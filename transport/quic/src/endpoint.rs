@@ -41,12 +41,6 @@ const SERVER_NAME: &str = "rdcq";
 /// grace.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a peer may add to a round trip before it acknowledges.
-const ACK_SLACK: Duration = Duration::from_millis(30);
-
-/// How long a drain waits at most for short replies to arrive.
-const MAX_LINGER: Duration = Duration::from_millis(500);
-
 /// How long a close may take to reach the peers.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -311,7 +305,7 @@ impl Endpoint {
     /// How long short replies may take to arrive, also if they have to be sent twice.
     fn linger(&self) -> Duration {
         let links = self.0.links();
-        links.values().map(|link| link.quic.rtt() * 3 + ACK_SLACK).max().unwrap_or_default().min(MAX_LINGER)
+        links.values().map(|link| link.linger()).max().unwrap_or_default()
     }
 
     /// Closes every connection and takes no more.
@@ -462,7 +456,8 @@ impl Shared {
 
     /// A connection whose handshake is done.
     pub(crate) fn link(&self, port: &Port, quic: quinn::Connection, peer: Identity, side: Side) -> Arc<Link> {
-        Link::new(&port.env, quic, peer, port.plane, side, Arc::clone(&self.activity))
+        let serves = self.serving.get().is_some();
+        Link::new(&port.env, quic, peer, port.plane, side, serves, Arc::clone(&self.activity))
     }
 
     async fn dial(
