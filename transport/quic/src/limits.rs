@@ -21,7 +21,8 @@ pub struct Limits {
     /// Most requests at once on one connection. Each slot costs some 80 bytes on either side, and what it ever used, as
     /// long as the connection lasts, so a connection begins with few and is given more as it uses them.
     pub max_streams: u32,
-    /// Most bytes of replies that are being sent, over all connections. Whoever asks for more is told to come back.
+    /// Most bytes of replies and of requests' bodies that are under way, over all connections; one node may have a quarter
+    /// of them. Whoever asks for more is told to come back.
     pub max_reply_bytes: u64,
     /// How long a handshake may take, from the first datagram on; a peer on the other side of the world needs half a second.
     pub handshake_timeout: Duration,
