@@ -15,10 +15,17 @@ use crate::failure_of_store;
 /// takes, and long beside the cost of a message.
 const HAVE_BATCH: Duration = Duration::from_millis(2);
 
+/// Most bytes that a manifest has for each piece: a length and a hash.
+const ENCODED_PIECE: u64 = 37;
+
+/// Most bytes that a manifest has besides: what it begins with, its kind, a hash and a count.
+const ENCODED_REST: u64 = 64;
+
 /// Answers [`GetManifest`].
 pub async fn get_manifest(store: &ContentStore, mut call: IncomingCall) -> Result<(), Refusal> {
     let request: GetManifest = call.request()?;
     let manifest = store.manifest(&request.digest).ok_or_else(|| not_here(&request.digest))?;
+    let _room = call.reserve(u64::from(manifest.pieces.len()) * ENCODED_PIECE + ENCODED_REST)?;
     let bytes = manifest.encode();
     if Digest::of(&bytes) != request.manifest {
         let reason = format!("the manifest of {} here is another than {}", request.digest, request.manifest);

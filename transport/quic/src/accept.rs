@@ -117,11 +117,12 @@ async fn admit(
     ended: mpsc::Sender<(Pass, Outcome)>,
 ) {
     let remote = incoming.remote_address();
+    let mut ending = Ending { pass: Some(pass), outcome: Outcome::Failed, ended };
     let shaken = shake_hands(&shared, port, incoming).await;
-    let outcome = if shaken.is_ok() { Outcome::Done } else { Outcome::Failed };
-    // The door is gone only when the endpoint is.
-    let _ = ended.send((pass, outcome)).await;
-    drop(ended);
+    if shaken.is_ok() {
+        ending.outcome = Outcome::Done;
+    }
+    drop(ending);
     let link = match shaken {
         Ok(link) => link,
         Err((why, reason)) => {
@@ -147,6 +148,22 @@ async fn admit(
         let _held = (room, slot);
         shared.attend(link, None).await;
     });
+}
+
+/// Hands a pass back, also if the judge of a peer panics.
+struct Ending {
+    pass: Option<Pass>,
+    outcome: Outcome,
+    ended: mpsc::Sender<(Pass, Outcome)>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(pass) = self.pass.take() {
+            // There is room for every pass; the door is gone only when the endpoint is.
+            let _ = self.ended.try_send((pass, self.outcome));
+        }
+    }
 }
 
 /// The handshake, and who it was done with; or why there is none, and in what words.

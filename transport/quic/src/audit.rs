@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rdcq_env::Env;
+use rdcq_wire::Identity;
 use tokio::time::Instant;
 
 /// What a socket's connections have done since it was opened.
@@ -81,7 +82,7 @@ impl Why {
 /// Refusals written down a second; a flood of them must not fill the disk. The rest are counted.
 const WRITTEN_PER_SECOND: u32 = 10;
 
-/// The audit log of refusals.
+/// The audit log of refusals and disownings.
 pub(crate) struct Audit {
     env: Env,
     second: Mutex<Second>,
@@ -107,6 +108,13 @@ impl Audit {
         }
         if let Some(left_out) = self.turn() {
             tracing::warn!(target: "rdcq::audit", %remote, reason, left_out, "connection refused");
+        }
+    }
+
+    /// Writes down that the connection of a peer was closed that is not believed any more, unless many were within this second.
+    pub(crate) fn closed(&self, peer: &Identity, remote: SocketAddr, reason: &str) {
+        if let Some(left_out) = self.turn() {
+            tracing::warn!(target: "rdcq::audit", %peer, %remote, reason, left_out, "connection closed");
         }
     }
 

@@ -41,11 +41,8 @@ const SERVER_NAME: &str = "rdcq";
 /// grace.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a peer may add to a round trip before it acknowledges.
-const ACK_SLACK: Duration = Duration::from_millis(30);
-
-/// How long a drain waits at most for short replies to arrive.
-const MAX_LINGER: Duration = Duration::from_millis(500);
+/// Connections whose peers are judged anew in one turn: a few milliseconds of a core.
+const JUDGED_AT_ONCE: usize = 64;
 
 /// How long a close may take to reach the peers.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -261,7 +258,7 @@ impl Endpoint {
     }
 
     /// Believes and shows other certificates from now on. Connections stay, but for those of peers that are no longer
-    /// to be believed. If it fails, nothing has changed.
+    /// to be believed, which are closed soon. If it fails, nothing has changed.
     pub fn replace_security(&self, security: Security) -> Result<(), OpenError> {
         let (shared, serves) = (&self.0, self.0.serving.get().is_some());
         // What cannot be made for one socket cannot be made for any.
@@ -270,12 +267,23 @@ impl Endpoint {
             .iter()
             .try_for_each(|port| port.configure(&shared.env, &security, &shared.limits, serves))?;
         let security = Arc::new(security);
-        *shared.security.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&security);
-        let links: Vec<_> = shared.links().values().cloned().collect();
-        for link in links {
-            disown_if_refused(&security, &link);
-        }
+        *shared.security.write().unwrap_or_else(PoisonError::into_inner) = security;
+        let endpoint = self.clone();
+        shared.env.spawn(async move { endpoint.judge_again().await });
         Ok(())
+    }
+
+    /// Judges every peer anew, and closes the connections of those that are no longer to be believed. Lets others have their
+    /// turn in between.
+    pub async fn judge_again(&self) {
+        let security = self.0.security();
+        let links: Vec<_> = self.0.links().values().cloned().collect();
+        for batch in links.chunks(JUDGED_AT_ONCE) {
+            for link in batch {
+                self.0.disown_if_refused(&security, link);
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Goes away: refuses new connections and requests, tells every peer, waits up to `grace` for the calls that run, and
@@ -285,11 +293,7 @@ impl Endpoint {
         self.0.draining.cancel();
         let links: Vec<_> = self.0.links().values().cloned().collect();
         for link in links {
-            let farewell = async move {
-                // Who does not hear it in time sees the close.
-                let _ = timeout(FAREWELL_TIMEOUT.min(grace), greeting::say_farewell(&link, grace)).await;
-            };
-            self.0.env.spawn(self.0.calls.track_future(farewell));
+            self.0.bid_farewell(link, grace);
         }
         self.0.calls.close();
         if timeout_at(deadline, self.0.calls.wait()).await.is_err() {
@@ -311,7 +315,7 @@ impl Endpoint {
     /// How long short replies may take to arrive, also if they have to be sent twice.
     fn linger(&self) -> Duration {
         let links = self.0.links();
-        links.values().map(|link| link.quic.rtt() * 3 + ACK_SLACK).max().unwrap_or_default().min(MAX_LINGER)
+        links.values().map(|link| link.linger()).max().unwrap_or_default()
     }
 
     /// Closes every connection and takes no more.
@@ -373,7 +377,7 @@ impl Port {
             quic,
             local,
             connections: Arc::new(Semaphore::new(limits.max_connections)),
-            peers: Mutex::new(PeerSlots::new(limits.max_connections_per_node)),
+            peers: Mutex::new(PeerSlots::new(limits.connections_per_node(plane))),
             counters: Counters::default(),
             figures: bound.figures,
             client: RwLock::new(client),
@@ -462,7 +466,8 @@ impl Shared {
 
     /// A connection whose handshake is done.
     pub(crate) fn link(&self, port: &Port, quic: quinn::Connection, peer: Identity, side: Side) -> Arc<Link> {
-        Link::new(&port.env, quic, peer, port.plane, side, Arc::clone(&self.activity))
+        let serves = self.serving.get().is_some();
+        Link::new(&port.env, quic, peer, port.plane, side, serves, Arc::clone(&self.activity))
     }
 
     async fn dial(
@@ -528,7 +533,7 @@ impl Shared {
     pub(crate) async fn attend(self: Arc<Self>, link: Arc<Link>, words: Option<Box<Receiver>>) {
         let _listed = self.list(&link);
         // Whom this node believes may have changed while the peer was met; from here on, it is told.
-        disown_if_refused(&self.security(), &link);
+        self.disown_if_refused(&self.security(), &link);
         let listening = async {
             let words = match words {
                 Some(words) => Some(words),
@@ -536,7 +541,15 @@ impl Shared {
                 None => Box::pin(self.meet(&link)).await,
             };
             if let Some(mut words) = words {
+                // Whoever was met while the others were told has not heard it yet.
+                if self.draining.is_cancelled() {
+                    self.bid_farewell(Arc::clone(&link), FAREWELL_TIMEOUT);
+                }
                 greeting::heed(&link, &mut words).await;
+                drop(words);
+                if link.quic.accept_uni().await.is_ok() {
+                    close(&link.quic, CloseCode::Protocol, "a second control stream");
+                }
             }
         };
         join(listening, self.serve_requests(&link)).await;
@@ -588,21 +601,34 @@ impl Shared {
         }
     }
 
+    /// Closes the connection of a peer that is not to be believed any more.
+    fn disown_if_refused(&self, security: &Security, link: &Link) {
+        // One that is closed already is not judged, and written down, once more.
+        if link.quic.close_reason().is_some() {
+            return;
+        }
+        if let Err(why) = security.peer(&link.quic) {
+            link.retire();
+            close(&link.quic, CloseCode::Denied, &why);
+            self.audit.closed(&link.peer, link.remote, &why);
+        }
+    }
+
+    /// Tells a peer that this node goes away.
+    fn bid_farewell(&self, link: Arc<Link>, grace: Duration) {
+        let env = link.env.clone();
+        let farewell = async move {
+            // Who does not hear it in time sees the close.
+            let _ = timeout(FAREWELL_TIMEOUT.min(grace), greeting::say_farewell(&link, grace)).await;
+        };
+        env.spawn(self.calls.track_future(farewell));
+    }
+
     /// Lists a connection for as long as what is returned lives.
     fn list(self: &Arc<Self>, link: &Arc<Link>) -> Listed {
         let number = self.next_link.fetch_add(1, Ordering::Relaxed);
         self.links().insert(number, Arc::clone(link));
         Listed { shared: Arc::clone(self), number }
-    }
-}
-
-/// Closes the connection of a peer that is not to be believed any more.
-fn disown_if_refused(security: &Security, link: &Link) {
-    if let Err(why) = security.peer(&link.quic) {
-        let Link { peer, remote, .. } = link;
-        tracing::warn!(target: "rdcq::audit", %peer, %remote, reason = why, "connection closed");
-        link.retire();
-        close(&link.quic, CloseCode::Denied, &why);
     }
 }
 

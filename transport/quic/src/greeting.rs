@@ -127,7 +127,11 @@ pub(crate) async fn be_met(link: &Link, patience: Duration) -> Option<Receiver> 
             words.violated(error);
             return None;
         }
-        Err(_) => return None,
+        // It took the stream back, or the connection is gone.
+        Err(_) => {
+            close(&link.quic, CloseCode::NoHello, "the control stream was reset before its hello");
+            return None;
+        }
     };
     if !(hello.oldest..=hello.newest).contains(&PROTOCOL_VERSION) {
         close(&link.quic, CloseCode::Protocol, "no version of the protocol in common");

@@ -1,6 +1,6 @@
 //! Mutually authenticated QUIC: endpoints, connections and their pool, framed calls, drain.
 //!
-//! An [`Endpoint`] is one UDP socket, from which a node dials and on which it serves one role. [`Endpoint::connect`] gives a
+//! An [`Endpoint`] is one UDP socket for control and some for data, from which a node dials and on which it serves one role. [`Endpoint::connect`] gives a
 //! [`Connection`] to a peer whose certificate, Hello and role are what was wanted; a [`Pool`] keeps such connections. A
 //! [`Connection::call`] sends one request and gets one [`Answer`]; [`Connection::begin`] sends a body bit by bit, and an
 //! [`Exchange`] is answered by many frames. On the other side [`Endpoint::serve`] hands every request that the role table

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use rdcq_wire::message::Hello;
 
-use crate::OpenError;
+use crate::{OpenError, Plane};
 
 /// What an endpoint lets its peers use. The defaults suit a node of a few thousand peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Most accepted connections, control and data each. One costs some 20 KiB when idle, so the default is worth 80 MiB.
     pub max_connections: usize,
-    /// Most accepted connections of one node, control and data each. A host's commands share its name, and each has one.
+    /// Most accepted connections of one node to the control port; a data port takes a quarter of them. A host's commands share
+    /// its name, and each has one.
     pub max_connections_per_node: usize,
     /// Most handshakes under way. One costs half a millisecond of a core; more at once would not be done sooner. Beyond
     /// half of them, peers must first prove their address.
@@ -21,14 +22,15 @@ pub struct Limits {
     /// Most requests at once on one connection. Each slot costs some 80 bytes on either side, and what it ever used, as
     /// long as the connection lasts, so a connection begins with few and is given more as it uses them.
     pub max_streams: u32,
-    /// Most bytes of replies that are being sent, over all connections. Whoever asks for more is told to come back.
+    /// Most bytes of replies and of requests' bodies that are under way, over all connections; one node may have a quarter
+    /// of them. Whoever asks for more is told to come back.
     pub max_reply_bytes: u64,
     /// How long a handshake may take, from the first datagram on; a peer on the other side of the world needs half a second.
     pub handshake_timeout: Duration,
     /// How long either side waits for the other's Hello once the handshake is done, and a server for the first frame of a stream.
     pub hello_timeout: Duration,
-    /// A connection on which nothing comes for so long is gone. With `keep_alive` it makes 60 s from a peer's last word
-    /// until it is noticed; one that owes an answer is given up within 3 s.
+    /// The accepting side gives a connection up on which nothing comes for so long. The dialling side does after this and
+    /// `keep_alive`, 60 s by default; a peer that owes an answer is given up within 3 s.
     pub idle_timeout: Duration,
     /// How often the dialling side says that it is there. The other side only answers. Ten thousand idle connections
     /// cost 400 datagrams a second each way, half a per cent of a core.
@@ -87,6 +89,17 @@ impl Limits {
     const MIN_MTU: u16 = 1200;
     /// A tenth of what the kernel sends at once: a longer batch is refused, and every datagram of it counts as lost.
     const MAX_DATAGRAM: u16 = 6550;
+
+    /// A data connection's windows are 16 MiB, so that a node's share of a port's memory is 256 MiB by default.
+    const DATA_PART: usize = 4;
+
+    /// Most accepted connections of one node to a port.
+    pub(crate) fn connections_per_node(&self, plane: Plane) -> usize {
+        match plane {
+            Plane::Control => self.max_connections_per_node,
+            Plane::Data(_) => (self.max_connections_per_node / Self::DATA_PART).max(1),
+        }
+    }
 
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         let counts = [

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use quinn::VarInt;
 use rdcq_env::Env;
-use rdcq_wire::message::{Hello, Ping};
+use rdcq_wire::message::{Drain, Hello, Ping};
 use rdcq_wire::{CloseCode, Identity, NodeId, ResetCode, Role};
 use tokio::time::Instant;
 
@@ -28,6 +28,12 @@ pub(crate) enum Side {
     Accepted,
 }
 
+/// What a peer may add to a round trip before it acknowledges.
+const ACK_SLACK: Duration = Duration::from_millis(30);
+
+/// How long a close waits at most for short replies to arrive.
+const MAX_LINGER: Duration = Duration::from_millis(500);
+
 /// One QUIC connection and the peer at its other end.
 pub(crate) struct Link {
     pub(crate) quic: quinn::Connection,
@@ -38,12 +44,16 @@ pub(crate) struct Link {
     /// Runs what belongs to the connection, on the thread that drives it.
     pub(crate) env: Env,
     opened: Instant,
+    /// Whether the peer may ask here.
+    serves: bool,
     told: OnceLock<Told>,
     usable: AtomicBool,
     /// Closed because nothing came from the peer.
     silent: AtomicBool,
     /// To be closed once no request of the peer is being served.
     leaving: AtomicBool,
+    /// Whether somebody is about to close it for that.
+    departing: AtomicBool,
     /// Calls that this side has open.
     calls: AtomicU32,
     /// Requests of the peer that are being served.
@@ -54,6 +64,8 @@ pub(crate) struct Link {
     watched: AtomicBool,
     /// Looks in a row in which nothing had come from the peer.
     silent_beats: AtomicU32,
+    /// Datagrams that had come at the last look.
+    heard: AtomicU64,
     /// What the whole node moves.
     activity: Arc<Activity>,
     /// This side's control stream. Taken out while it is written to.
@@ -73,6 +85,7 @@ impl Link {
         peer: Identity,
         plane: Plane,
         side: Side,
+        serves: bool,
         activity: Arc<Activity>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -83,16 +96,19 @@ impl Link {
             side,
             opened: env.now(),
             env: env.clone(),
+            serves,
             told: OnceLock::new(),
             usable: AtomicBool::new(true),
             silent: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
+            departing: AtomicBool::new(false),
             calls: AtomicU32::new(0),
             served: AtomicU32::new(0),
             requests: AtomicU64::new(1),
             used_ms: AtomicU64::new(0),
             watched: AtomicBool::new(false),
             silent_beats: AtomicU32::new(0),
+            heard: AtomicU64::new(0),
             activity,
             control: Mutex::new(None),
         })
@@ -126,9 +142,16 @@ impl Link {
         self.usable.store(false, Ordering::Relaxed);
     }
 
-    /// Whether nothing has come from the peer for a while although calls are open.
+    /// Whether nothing has come from the peer for a while although calls are open, and it was asked for a sign.
     pub(crate) fn seems_silent(&self) -> bool {
+        // A live peer's sign comes long before the next look.
         self.silent_beats.load(Ordering::Relaxed) > 0
+            && self.quic.stats().udp_rx.datagrams == self.heard.load(Ordering::Relaxed)
+    }
+
+    /// How long a short reply may take to arrive, also if it has to be sent twice.
+    pub(crate) fn linger(&self) -> Duration {
+        (self.quic.rtt() * 3 + ACK_SLACK).min(MAX_LINGER)
     }
 
     /// Whether it was closed because nothing came from the peer.
@@ -142,7 +165,7 @@ impl Link {
 
     /// How long neither side has used it.
     pub(crate) fn idle(&self) -> Duration {
-        if self.open_calls() > 0 || self.served.load(Ordering::Relaxed) > 0 {
+        if self.open_calls() > 0 || self.being_served() > 0 {
             return Duration::ZERO;
         }
         self.age().saturating_sub(Duration::from_millis(self.used_ms.load(Ordering::Relaxed)))
@@ -150,7 +173,7 @@ impl Link {
 
     /// Calls that this side has open.
     pub(crate) fn open_calls(&self) -> u32 {
-        self.calls.load(Ordering::Relaxed)
+        self.calls.load(Ordering::SeqCst)
     }
 
     /// Counts what goes on over a data connection.
@@ -200,35 +223,49 @@ impl Link {
     /// Counts a request of the peer for as long as what is returned lives.
     pub(crate) fn serve_one(self: &Arc<Self>) -> Served {
         self.touch();
-        self.served.fetch_add(1, Ordering::Relaxed);
+        self.served.fetch_add(1, Ordering::SeqCst);
         self.move_data();
         Served(Arc::clone(self))
     }
 
     /// Requests of the peer that are being served.
     pub(crate) fn being_served(&self) -> u32 {
-        self.served.load(Ordering::Relaxed)
+        self.served.load(Ordering::SeqCst)
     }
 
     /// Counts a call of this side for as long as what is returned lives; meanwhile a peer that is gone is noticed.
     pub(crate) fn begin_call(self: &Arc<Self>) -> Calling {
         self.touch();
-        self.calls.fetch_add(1, Ordering::AcqRel);
+        // In one order with the watch that looks whether it has ended.
+        self.calls.fetch_add(1, Ordering::SeqCst);
         self.move_data();
-        if !self.watched.swap(true, Ordering::AcqRel) {
+        if !self.watched.swap(true, Ordering::SeqCst) {
             self.env.spawn(watch(Arc::clone(self)));
         }
         Calling(Arc::clone(self))
     }
 
     /// Closes a connection that this side opened and has no more use for, as soon as the peer has none either.
-    pub(crate) fn leave(&self) {
+    pub(crate) fn leave(self: &Arc<Self>) {
         if self.side == Side::Accepted {
             return;
         }
+        if !self.serves {
+            return close(&self.quic, CloseCode::Done, "");
+        }
         self.leaving.store(true, Ordering::SeqCst);
-        if self.being_served() == 0 {
-            close(&self.quic, CloseCode::Done, "");
+        // The peer may be about to ask, and is to do so elsewhere. If its windows have no room, it learns from the close.
+        if let Some(words) = self.take_control() {
+            let grace_ms = u32::try_from(self.linger().as_millis()).unwrap_or(u32::MAX);
+            self.env.spawn(greeting::say(Arc::clone(self), words, Drain { grace_ms }));
+        }
+        self.depart();
+    }
+
+    /// Has a connection closed that is to be left, unless that is under way.
+    fn depart(self: &Arc<Self>) {
+        if self.being_served() == 0 && !self.departing.swap(true, Ordering::SeqCst) {
+            self.env.spawn(depart(Arc::clone(self)));
         }
     }
 
@@ -267,7 +304,27 @@ impl Drop for Served {
         self.0.rest();
         let last = self.0.served.fetch_sub(1, Ordering::SeqCst) == 1;
         if last && self.0.leaving.load(Ordering::SeqCst) {
-            close(&self.0.quic, CloseCode::Done, "");
+            self.0.depart();
+        }
+    }
+}
+
+/// Closes a connection on which nothing is served any more, once the last reply has had time to arrive.
+async fn depart(link: Arc<Link>) {
+    loop {
+        let used = link.used_ms.load(Ordering::Relaxed);
+        tokio::time::sleep(link.linger()).await;
+        if link.being_served() > 0 {
+            link.departing.store(false, Ordering::SeqCst);
+            // Whoever ended the last request just before found this still under way.
+            if link.being_served() > 0 || link.departing.swap(true, Ordering::SeqCst) {
+                return;
+            }
+        } else if link.used_ms.load(Ordering::Relaxed) == used {
+            return close(&link.quic, CloseCode::Done, "");
+        }
+        if link.quic.close_reason().is_some() {
+            return;
         }
     }
 }
@@ -279,7 +336,7 @@ impl Drop for Calling {
     fn drop(&mut self) {
         self.0.touch();
         self.0.rest();
-        self.0.calls.fetch_sub(1, Ordering::AcqRel);
+        self.0.calls.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -296,6 +353,7 @@ async fn watch(link: Arc<Link>) {
     let heard = || link.quic.stats().udp_rx.datagrams;
     let sent = || link.quic.stats().udp_tx.datagrams;
     let (mut last, mut sent_before) = (heard(), sent());
+    link.heard.store(last, Ordering::Relaxed);
     loop {
         let began = link.env.now();
         tokio::time::sleep(BEAT).await;
@@ -307,6 +365,7 @@ async fn watch(link: Arc<Link>) {
         let stood_still = link.env.now().saturating_duration_since(began) > BEAT * 2;
         if now != last || stood_still {
             last = now;
+            link.heard.store(last, Ordering::Relaxed);
             link.silent_beats.store(0, Ordering::Relaxed);
             continue;
         }
@@ -342,9 +401,9 @@ impl Link {
             return false;
         }
         self.silent_beats.store(0, Ordering::Relaxed);
-        self.watched.store(false, Ordering::Release);
+        self.watched.store(false, Ordering::SeqCst);
         // Whoever began a call just before found the watch still there.
-        self.open_calls() == 0 || self.watched.swap(true, Ordering::AcqRel)
+        self.open_calls() == 0 || self.watched.swap(true, Ordering::SeqCst)
     }
 }
 

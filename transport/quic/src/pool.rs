@@ -11,11 +11,11 @@ use bytes::Bytes;
 use rand::Rng;
 use rdcq_env::Env;
 use rdcq_env::watch;
-use rdcq_wire::{Request, Role};
+use rdcq_wire::{NodeId, Request, Role};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::endpoint::Adopt;
-use crate::link::Link;
+use crate::link::{Link, Side};
 use crate::{Answer, CallError, ConnectError, Connection, Endpoint, Plane, Scope};
 
 use slots::{Found, Slots};
@@ -153,7 +153,9 @@ impl Pool {
             return Ok((control, origin));
         };
         let (data, origin) = self.find(plane, (at, role), deadline).await?;
-        if data.peer() == control.peer() {
+        // Its certificate may have been renewed in between, for other roles.
+        let (there, wanted) = (data.peer(), control.peer());
+        if (&there.herd, &there.node) == (&wanted.herd, &wanted.node) {
             return Ok((data, origin));
         }
         let peer = Box::new(data.peer().clone());
@@ -228,8 +230,14 @@ impl Shared {
         let link = connection.link();
         let own = (self.endpoint.identity().node, self.endpoint.port_of(link.plane));
         let peer = (link.peer.node.clone(), link.remote.port());
-        (own < peer) == (link.side == crate::link::Side::Dialled)
+        stays(&own, &peer, link.side)
     }
+}
+
+/// Whether the smaller node dialled. Between two that look the same, as copies of one machine do, either keeps what it
+/// dialled itself: they cannot agree, and must not close each other's choice.
+fn stays(own: &(NodeId, u16), peer: &(NodeId, u16), side: Side) -> bool {
+    own == peer && side == Side::Dialled || own != peer && (own < peer) == (side == Side::Dialled)
 }
 
 impl Adopt for Shared {
@@ -251,6 +259,25 @@ async fn sweep(pool: Weak<Shared>) {
         let now = pool.env.now();
         let mut slots = pool.slots();
         slots.expire(limits.close_idle, limits.max_age);
+        slots.forget(now);
         slots.tidy(limits.max_pooled, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_nodes_keep_the_same_connection_and_two_copies_each_their_own() {
+        let [a, b] = ["a", "b"].map(|name| name.parse::<NodeId>().unwrap());
+        let sides = |own: (&NodeId, u16), peer: (&NodeId, u16)| {
+            [Side::Dialled, Side::Accepted]
+                .map(|side| stays(&(own.0.clone(), own.1), &(peer.0.clone(), peer.1), side))
+        };
+        // Either side speaks of the connection that `a`, or the lower port, dialled.
+        assert_eq!((sides((&a, 2), (&b, 1)), sides((&b, 1), (&a, 2))), ([true, false], [false, true]));
+        assert_eq!((sides((&a, 1), (&a, 2)), sides((&a, 2), (&a, 1))), ([true, false], [false, true]));
+        assert_eq!(sides((&a, 1), (&a, 1)), [true, false]);
     }
 }

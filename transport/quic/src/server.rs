@@ -56,7 +56,7 @@ impl<S: Service> Server<S> {
         match opening {
             Ok(Ok(Opening::Request(Request { kind, header, context, body_len }))) => {
                 // What comes with a request is in memory until it is dealt with.
-                let body = match shared.replies.try_reserve(body_len.into()) {
+                let body = match shared.replies.try_reserve(&link.peer.node, body_len.into()) {
                     Ok(reservation) => reservation,
                     Err(delay) => {
                         drop(receiver);

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,6 +44,15 @@ pub struct IncomingCall {
 #[must_use = "dropped, it gives its bytes back"]
 pub struct Reserved {
     _reservation: Reservation,
+    /// What its call has set aside, and how much of that this is.
+    call: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.call.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// What a caller is told when too much is under way.
@@ -56,13 +66,15 @@ pub(crate) fn busy(delay: Duration) -> Failure {
 /// on it what went wrong.
 pub(crate) struct Reply {
     sender: Option<Sender>,
+    /// What was set aside for it.
+    reserved: OnceLock<Arc<AtomicU64>>,
     home: Option<oneshot::Sender<Sender>>,
 }
 
 impl Reply {
     pub(crate) fn new(sender: Sender) -> (Self, oneshot::Receiver<Sender>) {
         let (home, back) = oneshot::channel();
-        (Self { sender: Some(sender), home: Some(home) }, back)
+        (Self { sender: Some(sender), reserved: OnceLock::new(), home: Some(home) }, back)
     }
 }
 
@@ -114,15 +126,28 @@ impl IncomingCall {
     /// Sets memory aside for a reply of so many bytes, until what is returned is dropped. If too much is under way already, the
     /// caller is told when to come back: ask before the bytes are read.
     pub fn reserve(&self, bytes: u64) -> Result<Reserved, Refusal> {
-        match self.replies.try_reserve(bytes) {
-            Ok(reservation) => Ok(Reserved { _reservation: reservation }),
-            Err(delay) => Err(busy(delay).into()),
+        let reserved = self.replies.try_reserve(&self.link.peer.node, bytes);
+        let reservation = reserved.map_err(busy)?;
+        let call = Arc::clone(self.reply.reserved.get_or_init(Arc::default));
+        call.fetch_add(bytes, Ordering::Relaxed);
+        Ok(Reserved { _reservation: reservation, call, bytes })
+    }
+
+    /// Sets aside what of a body its handler did not.
+    fn reserve_rest(&self, body_len: u32) -> Result<Option<Reserved>, Refusal> {
+        let before = self.reply.reserved.get().map_or(0, |reserved| reserved.load(Ordering::Relaxed));
+        match u64::from(body_len).saturating_sub(before) {
+            0 => Ok(None),
+            rest => self.reserve(rest).map(Some),
         }
     }
 
-    /// Replies with one frame; may be called again if the request's answer has many.
+    /// Replies with one frame; may be called again if the request's answer has many. Memory for its body is set aside if that
+    /// was not done before.
     pub async fn reply<M: Message>(&mut self, message: &M, body: Vec<Bytes>) -> Result<(), Refusal> {
-        let head = frame::encode(self.context, message, body_len::<M>(&body)?)?;
+        let body_len = body_len::<M>(&body)?;
+        let head = frame::encode(self.context, message, body_len)?;
+        let _rest = self.reserve_rest(body_len)?;
         let sender = self.reply.sender.as_mut().ok_or(Refusal::Gone)?;
         if sender.frame_while_read(head, body).await { Ok(()) } else { Err(Refusal::Gone) }
     }

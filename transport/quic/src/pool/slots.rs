@@ -108,21 +108,20 @@ impl Slots {
 
     /// Takes a connection in that the peer has opened. `stays` says whether it stays if there is another.
     pub(super) fn take_in(&mut self, key: Key, connection: Connection, stays: bool) {
-        self.uses += 1;
         match self.by_key.get_mut(&key) {
             Some(Slot::Dialling { inbound, .. }) => {
                 *inbound = Some(connection);
-                return;
             }
+            // Nobody has asked for it yet: a crowd that connects must not push out what this node uses.
+            None => drop(self.by_key.insert(key, Slot::Open { connection, used: 0 })),
             // A peer that has dialled before and does so again has lost the first one.
             Some(Slot::Open { connection: kept, .. })
-                if kept.is_usable() && kept.link().side == Side::Dialled && !stays =>
-            {
-                return;
+                if kept.is_usable() && kept.link().side == Side::Dialled && !stays => {}
+            Some(slot) => {
+                let used = if let Slot::Open { used, .. } = slot { *used } else { 0 };
+                *slot = Slot::Open { connection, used };
             }
-            _ => {}
         }
-        self.by_key.insert(key, Slot::Open { connection, used: self.uses });
     }
 
     /// Lets go of connections that were not used for `idle`, and of those older than `age`, whose successors are then not all
@@ -138,16 +137,32 @@ impl Slots {
         });
     }
 
-    /// Lets go of what is of no use, and of connections used longest ago while there are more than `max`.
-    pub(super) fn tidy(&mut self, max: usize, now: Instant) {
+    /// Lets go of what is of no use. Looks at every connection, so it is done seldom.
+    pub(super) fn forget(&mut self, now: Instant) {
         self.by_key.retain(|_, slot| match slot {
             Slot::Open { connection, .. } => connection.is_usable(),
             Slot::Dialling { .. } => true,
             Slot::Failed { until, .. } => now < *until + GRUDGE,
         });
+    }
+
+    /// Makes room while there are more than `max`: first go failures and what peers have opened, which stays open, then what
+    /// is of no use, then what this node has opened; each time what was used longest ago.
+    pub(super) fn tidy(&mut self, max: usize, now: Instant) {
+        self.make_room(max, false);
+        if self.by_key.len() > max {
+            self.forget(now);
+            self.make_room(max, true);
+        }
+    }
+
+    fn make_room(&mut self, max: usize, also_dialled: bool) {
         while self.by_key.len() > max {
             let spare = self.by_key.iter().filter_map(|(key, slot)| match slot {
-                Slot::Open { used, .. } => Some((*used, *key)),
+                Slot::Open { connection, used } => {
+                    let spare = also_dialled || connection.link().side == Side::Accepted;
+                    spare.then_some((*used, *key))
+                }
                 Slot::Failed { .. } => Some((0, *key)),
                 Slot::Dialling { .. } => None,
             });
@@ -192,9 +207,9 @@ mod tests {
             }
             now = due;
         }
-        slots.tidy(9, now + GRUDGE - Duration::from_millis(1));
+        slots.forget(now + GRUDGE - Duration::from_millis(1));
         assert_eq!(slots.by_key.len(), 1);
-        slots.tidy(9, now + GRUDGE);
+        slots.forget(now + GRUDGE);
         assert!(slots.by_key.is_empty());
     }
 

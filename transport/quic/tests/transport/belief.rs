@@ -68,6 +68,54 @@ async fn a_connection_to_a_server_that_is_no_longer_believed_is_closed_too() {
 }
 
 #[tokio::test]
+async fn peers_are_judged_again_when_a_node_says_so() {
+    let pair = Pair::new(reply_pieces);
+    let revoked = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let own = pair.ca.security("server", &[SERVING]);
+    let (before, now) = (Arc::clone(&own.judge), Arc::clone(&revoked));
+    let judge = move |certs: &[rustls_pki_types::CertificateDer<'_>]| {
+        if now.load(std::sync::atomic::Ordering::SeqCst) { Err("revoked".to_owned()) } else { before(certs) }
+    };
+    pair.server.replace_security(Security { judge: Arc::new(judge), ..own }).unwrap();
+    let connections = [pair.connect().await, pair.connect().await];
+    pair.server.judge_again().await;
+    works(&connections[0]).await.unwrap();
+    revoked.store(true, std::sync::atomic::Ordering::SeqCst);
+    pair.server.judge_again().await;
+    for connection in &connections {
+        let error = works(connection).await.unwrap_err();
+        assert!(matches!(error, CallError::Lost(Lost::Closed { code: CloseCode::Denied, .. })), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_judge_that_panics_costs_no_room_for_handshakes() {
+    let pair = Pair::with(Limits { max_handshakes: 1, ..Limits::default() }, reply_pieces);
+    let own = pair.ca.security("server", &[SERVING]);
+    let before = Arc::clone(&own.judge);
+    let judge = move |certs: &[rustls_pki_types::CertificateDer<'_>]| {
+        let identity = before(certs)?;
+        assert!(identity.node.as_str() != "odd", "a judge that cannot make sense of it");
+        Ok(identity)
+    };
+    pair.server.replace_security(Security { judge: Arc::new(judge), ..own }).unwrap();
+    assert!(pair.connect_from(&pair.node("odd", CALLER)).await.is_err());
+    // A failure costs its address a moment.
+    soon(async { while pair.connect_from(&pair.client).await.is_err() {} }).await;
+}
+
+#[tokio::test]
+async fn a_node_whose_certificate_was_renewed_for_other_roles_is_still_asked_for_pieces() {
+    let pair = Pair::new(reply_pieces);
+    let pool = rdcq_transport::Pool::new(pair.env.clone(), pair.client.clone());
+    let addr = pair.server.local_addr();
+    pool.get(addr, SERVING, pair.deadline()).await.unwrap();
+    pair.server.replace_security(pair.ca.security("server", &[SERVING])).unwrap();
+    pool.call(addr, SERVING, pair.scope(), &get_pieces(0), Vec::new()).await.unwrap();
+    assert_eq!(pair.server.accepted(), 2);
+}
+
+#[tokio::test]
 async fn a_server_that_is_revoked_while_it_is_met_is_not_believed() {
     let pair = Pair::new(reply_pieces);
     let security = pair.ca.security("revoked", &[SERVING]);
@@ -108,6 +156,19 @@ async fn new_connections_show_and_trust_the_new_certificates_and_live_ones_stay(
     let after = pair.connect().await;
     works(&after).await.unwrap();
     works(&before).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_data_port_takes_a_quarter_of_a_node_s_connections() {
+    let pair = Pair::with(Limits { max_connections_per_node: 8, ..Limits::default() }, reply_pieces);
+    let security = pair.ca.security("wide", CALLER);
+    let data = crate::raw::data_addr(&security, pair.server.local_addr()).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push(RawClient::connect(&security, data).await);
+    }
+    let third = RawClient::mute(&security, data).await;
+    assert_eq!(soon(third.close_code()).await, Some(CloseCode::Busy));
 }
 
 #[tokio::test]

@@ -70,6 +70,32 @@ async fn a_client_whose_word_contradicts_its_certificate_is_closed_with_wrong_pe
 }
 
 #[tokio::test]
+async fn a_client_that_takes_its_control_stream_back_before_its_hello_is_closed_with_no_hello() {
+    let pair = Pair::new(reply_pieces);
+    let security = pair.ca.security("shy", CALLER);
+    for port in Port::BOTH {
+        let addr = port.addr(&security, pair.server.local_addr()).await;
+        let client = RawClient::mute(&security, addr).await;
+        let mut words = client.connection.open_uni().await.unwrap();
+        words.write_all(&[1]).await.unwrap();
+        words.reset(0u32.into()).unwrap();
+        assert_eq!(soon(client.close_code()).await, Some(CloseCode::NoHello), "{port:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_control_stream_closes_the_connection() {
+    let pair = Pair::new(reply_pieces);
+    let security = pair.ca.security("twofold", CALLER);
+    for port in Port::BOTH {
+        let mut client = RawClient::connect_to(port, &security, pair.server.local_addr()).await;
+        client.end_words();
+        tell(&client.connection, &bytes_of(&Ping {})).await;
+        assert_eq!(soon(client.close_code()).await, Some(CloseCode::Protocol), "{port:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_of_other_versions_is_closed_and_one_of_more_versions_is_not() {
     let pair = Pair::new(reply_pieces);
     let security = pair.ca.security("newer", CALLER);

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdcq_transport::{CallError, ConnectError, IncomingCall, Refusal, Scope};
-use rdcq_wire::ErrorCode;
+use rdcq_wire::frame::PREFIX_LEN;
+use rdcq_wire::{ErrorCode, Kind, Prefix};
 use tokio::sync::{Notify, mpsc};
 
-use crate::pair::{DropBell, Once, Pair, get_pieces, pattern, pieces, reply_pieces, soon, watch};
+use crate::pair::{DropBell, Once, Pair, SERVING, get_pieces, pattern, pieces, reply_pieces, soon, watch};
+use crate::raw::{RawServer, bytes_of, hello, tell};
 
 #[tokio::test]
 async fn a_drain_lets_running_calls_end_and_takes_nothing_new() {
@@ -99,11 +101,46 @@ async fn a_long_call_hears_of_the_drain_and_may_end_itself() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_met_during_a_drain_hears_of_it() {
+    let (begun, mut began) = mpsc::unbounded_channel();
+    let pair = Pair::new(move |_| {
+        begun.send(()).unwrap();
+        std::future::pending::<Result<(), Refusal>>()
+    });
+    let connection = pair.connect().await;
+    let (scope, request) = (pair.scope(), get_pieces(0));
+    // Keeps the drain waiting.
+    let call = connection.call(scope, &request, Vec::new());
+    let security = pair.ca.security("slow", &[SERVING]);
+    let slow = RawServer::open(&security);
+    let connecting = pair.server.connect(slow.addr(), SERVING, pair.deadline());
+    let meeting = async {
+        began.recv().await.unwrap();
+        let peer = slow.accept().await;
+        let mut words = peer.accept_uni().await.unwrap();
+        let server = pair.server.clone();
+        let drain = tokio::spawn(async move { server.drain(Duration::from_secs(3)).await });
+        while connection.is_usable() {
+            tokio::task::yield_now().await;
+        }
+        tell(&peer, &bytes_of(&hello(&security, SERVING))).await;
+        let words = soon(words.read_to_end(4096)).await.unwrap();
+        let first = Prefix::decode(words[..PREFIX_LEN].try_into().unwrap()).unwrap();
+        let after = &words[PREFIX_LEN + usize::from(first.header_len)..];
+        let second = Prefix::decode(after[..PREFIX_LEN].try_into().unwrap()).unwrap();
+        assert_eq!((first.known_kind(), second.known_kind()), (Ok(Kind::Hello), Ok(Kind::Drain)));
+        drain.await.unwrap();
+    };
+    let (result, _met, ()) = tokio::join!(call, connecting, meeting);
+    assert!(matches!(result, Err(CallError::Lost(_))), "{result:?}");
+}
+
+#[tokio::test]
 async fn a_drain_without_connections_is_over_at_once() {
     let pair = Pair::new(reply_pieces);
     pair.server.drain(Duration::from_secs(20)).await;
     let scope = Scope { trace: 0, deadline: pair.env.now() + Duration::from_millis(200) };
     let addr = pair.server.local_addr();
-    let error = pair.client.connect(addr, crate::pair::SERVING, scope.deadline).await.unwrap_err();
+    let error = pair.client.connect(addr, SERVING, scope.deadline).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Unavailable, "{error}");
 }

@@ -60,6 +60,50 @@ impl Node {
     }
 }
 
+#[tokio::test]
+async fn the_last_reply_arrives_on_a_connection_that_its_opener_has_left() {
+    let ca = Ca::new(HERD);
+    let env = Env::system();
+    let (begun, mut began) = tokio::sync::mpsc::unbounded_channel();
+    let finish = Arc::new(tokio::sync::Notify::new());
+    let gate = Arc::clone(&finish);
+    let slow = move |call: IncomingCall| {
+        let (begun, gate) = (begun.clone(), Arc::clone(&gate));
+        async move {
+            begun.send(()).unwrap();
+            gate.notified().await;
+            serve(call).await
+        }
+    };
+    let limits = Limits { data_ports: DataPorts::None, ..Limits::default() };
+    let opener = open(&env, ca.security("b", &[Role::Agent]), limits);
+    opener.serve(Role::Agent, Arc::new(Handler { handle: slow, calls: 0.into() }));
+    let asking = Node::start(&ca, "a", DataPorts::None);
+    let deadline = env.now() + Duration::from_secs(10);
+    for round in 0..5 {
+        let connection = opener.connect(asking.addr(), Role::Agent, deadline).await.unwrap();
+        // The word has to be heard, too.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let call = asking.ask_at(opener.local_addr(), Kind::GetManifest);
+        let leaving = async {
+            began.recv().await.unwrap();
+            drop(connection);
+            // Heard while the request is served.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            finish.notify_one();
+        };
+        let (result, ()) = tokio::join!(call, leaving);
+        assert_eq!(result, Ok(()), "round {round}");
+        assert_eq!(opener.accepted(), 0, "round {round}: the peer had no need to dial");
+        soon(async {
+            while asking.endpoint.accepted() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+}
+
 /// How many connections there are between two nodes.
 fn between(one: &Node, two: &Node) -> usize {
     one.endpoint.accepted() + two.endpoint.accepted()

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rdcq_transport::{CallError, DataPorts, IncomingCall, Limits, Pool, Refusal};
 use rdcq_wire::ErrorCode;
 use rdcq_wire::Kind;
-use rdcq_wire::message::{GetManifest, ManifestBody, Stored};
+use rdcq_wire::message::{GetManifest, GetPieces, ManifestBody, Stored};
 use tokio::sync::mpsc;
 
 use crate::pair::{CALLER, DIGEST, Pair, SERVING, get_pieces, open, pattern, pieces, put_pieces, soon};
@@ -72,8 +72,9 @@ async fn where_either_side_has_no_data_ports_pieces_go_to_control() {
 }
 
 #[tokio::test]
-async fn a_request_s_body_beyond_the_node_s_memory_is_told_to_come_back() {
-    let limits = Limits { max_reply_bytes: 10_000, ..Limits::default() };
+async fn a_request_s_body_beyond_its_sender_s_part_of_the_memory_is_told_to_come_back() {
+    // A quarter of it is one node's.
+    let limits = Limits { max_reply_bytes: 40_000, ..Limits::default() };
     let (begun, mut began) = mpsc::unbounded_channel();
     let finish = Arc::new(tokio::sync::Notify::new());
     let gate = Arc::clone(&finish);
@@ -116,16 +117,25 @@ async fn a_request_s_body_beyond_the_node_s_memory_is_told_to_come_back() {
     connection.call(pair.scope(), &put, vec![pattern(10_000)]).await.unwrap();
 }
 
+/// Three bytes, which its caller's part of the memory has no room for.
+async fn answer_unreserved(mut call: IncomingCall) -> Result<(), Refusal> {
+    call.reply(&pieces(1), vec![Bytes::from_static(b"abc")]).await
+}
+
 #[tokio::test]
-async fn a_reply_beyond_the_node_s_memory_is_told_to_come_back() {
-    let limits = Limits { max_reply_bytes: 10_000, ..Limits::default() };
+async fn a_reply_beyond_its_caller_s_part_of_the_memory_is_told_to_come_back_and_others_are_served() {
+    // A quarter of it is one node's.
+    let limits = Limits { max_reply_bytes: 40_000, ..Limits::default() };
     let (begun, mut began) = mpsc::unbounded_channel();
     let finish = Arc::new(tokio::sync::Notify::new());
     let gate = Arc::clone(&finish);
     let pair = Pair::with(limits, move |call: IncomingCall| {
         let (begun, gate) = (begun.clone(), Arc::clone(&gate));
         async move {
-            let _reserved = call.reserve(6000)?;
+            if call.request::<GetPieces>()?.span.first.0 > 0 {
+                return answer_unreserved(call).await;
+            }
+            let _reserved = call.reserve(9_998)?;
             begun.send(()).unwrap();
             gate.notified().await;
             answer(call).await
@@ -140,6 +150,12 @@ async fn a_reply_beyond_the_node_s_memory_is_told_to_come_back() {
         let CallError::Failed(failure) = refused else { panic!("{refused}") };
         assert_eq!(failure.code, ErrorCode::Busy);
         assert!(failure.retry_after_ms > 0);
+        // What a handler did not set aside counts, too.
+        let small = get_pieces(1);
+        let refused = connection.call(pair.scope(), &small, Vec::new()).await.unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::Busy);
+        let other = pair.connect_from(&pair.node("other", CALLER)).await.unwrap();
+        other.call(pair.scope(), &small, Vec::new()).await.unwrap();
         finish.notify_one();
     };
     let (first, ()) = soon(async { tokio::join!(first, second) }).await;

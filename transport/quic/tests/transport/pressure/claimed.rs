@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rdcq_transport::IncomingCall;
+use rdcq_transport::{IncomingCall, Limits};
 use rdcq_wire::frame::{MAX_HEADER, PREFIX_LEN};
 use rdcq_wire::message::{Failure, PutPieces, Stored};
 use rdcq_wire::{ErrorCode, Kind, Message, Prefix, frame};
@@ -19,11 +19,18 @@ use crate::raw::{CONTEXT, Port, RawClient, data_addr, prefix};
 /// Less than what any of these peers claims or sends, more than what other tests take meanwhile.
 const MAX_GROWTH: u64 = 128 * MIB;
 
+/// The same, with room for as many bodies of one node as it has streams.
+fn limits_of_claims() -> Limits {
+    // A quarter of it is one node's.
+    let max_reply_bytes = 4 * u64::from(STREAMS) * u64::from(PutPieces::KIND.max_body());
+    Limits { max_reply_bytes, ..limits() }
+}
+
 #[tokio::test]
 async fn the_largest_header_and_body_that_may_be_claimed_cost_nothing_until_they_come() {
     let live = Live::default();
     let calls = live.clone();
-    let pair = Pair::with(limits(), move |mut call: IncomingCall| {
+    let pair = Pair::with(limits_of_claims(), move |mut call: IncomingCall| {
         let alive = calls.enter();
         async move {
             let _alive = alive;
@@ -130,7 +137,7 @@ async fn gaps_that_are_never_filled_cost_the_connection_before_they_cost_memory(
     const MAX_PIECES: usize = 1024;
     let (live, read) = (Live::default(), Arc::new(AtomicU64::new(0)));
     let (calls, counted) = (live.clone(), Arc::clone(&read));
-    let pair = Pair::with(limits(), move |mut call: IncomingCall| {
+    let pair = Pair::with(limits_of_claims(), move |mut call: IncomingCall| {
         let (alive, counted) = (calls.enter(), Arc::clone(&counted));
         async move {
             let _alive = alive;
