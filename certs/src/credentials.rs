@@ -367,7 +367,8 @@ pub enum CredentialsError {
     Key(#[source] Error),
     /// The key is somebody else's.
     #[error(
-        "the private key does not belong to the certificate of {0}; take both files of one `rdcq certs issue`"
+        "the private key does not belong to the certificate of {0}; take both files of one `rdcq certs issue`, or run \
+         `rdcq certs rotate` again if it was cut short"
     )]
     OtherKey(Box<Identity>),
     /// The certificate has ended.

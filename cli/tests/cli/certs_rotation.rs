@@ -1,5 +1,7 @@
 //! `rdcq certs rotate`, `rotate-ca`, `revoke` and `show`: what they write is what nodes take.
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
 use rdcq_certs::{CredentialFiles, Credentials, PeerError, describe, describe_lists, system_time};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -255,4 +257,55 @@ fn a_node_of_a_herd_with_lists_is_given_them_with_its_certificate() {
     user.run(&["certs", "issue", "--node", "n3", "--role", "agent", "--out", "n3"]).succeeded();
     assert_eq!(user.text("n3/crl.pem"), user.text("certs/crl.pem"));
     assert!(matches!(user.judge("n3", "n2"), Err(PeerError::Revoked { .. })));
+}
+
+#[test]
+fn a_rotated_key_belongs_to_whom_the_one_before_belonged_to() {
+    let user = User::with_nodes();
+    // Whoever runs the tests may be allowed to give files away.
+    let given = rustix::process::geteuid().is_root();
+    let files = ["n1/n1.key", "n1/n1.pem", "n1/ca.pem", "n1/crl.pem"].map(|file| user.path(file));
+    user.run(&["certs", "revoke"]).succeeded();
+    user.distribute("crl.pem");
+    for (file, mode) in files.iter().zip([0o400, 0o640, 0o444, 0o664]) {
+        if given {
+            chown(file, Some(4321), Some(1234)).unwrap();
+        }
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let of = || {
+        files.each_ref().map(|file| {
+            let metadata = file.metadata().unwrap();
+            (metadata.uid(), metadata.gid(), metadata.mode() & 0o777)
+        })
+    };
+    let (before, key) = (of(), user.text("n1/n1.key"));
+    user.run(&["certs", "rotate-ca"]).succeeded();
+    user.run(&["certs", "rotate", "n1/n1.pem"]).succeeded();
+    assert_ne!(user.text("n1/n1.key"), key);
+    assert_eq!(of(), before);
+    user.credentials("n1").unwrap();
+
+    std::fs::set_permissions(&files[0], std::fs::Permissions::from_mode(0o644)).unwrap();
+    user.run(&["certs", "rotate", "n1/n1.pem"]).succeeded();
+    assert_eq!(mode(&files[0]), 0o600, "a key stays exposed");
+}
+
+#[test]
+fn a_rotation_that_cannot_be_done_as_a_whole_replaces_nothing() {
+    let user = User::with_nodes();
+    let before = user.text("n1/n1.key");
+    // In the way of what becomes the certificate, which comes last.
+    std::fs::create_dir(user.path("n1/n1.pem.tmp")).unwrap();
+    user.run(&["certs", "rotate", "n1/n1.pem"]).failed(1, &["cannot write", "n1.pem"]);
+    assert_eq!(user.text("n1/n1.key"), before);
+    assert!(!user.path("n1/n1.key.tmp").exists(), "a key is left lying about");
+    std::fs::remove_dir(user.path("n1/n1.pem.tmp")).unwrap();
+
+    // One that was cut short between its two files is mended by another.
+    user.run(&["certs", "issue", "--node", "x", "--role", "agent", "--out", "x"]).succeeded();
+    std::fs::copy(user.path("x/x.key"), user.path("n1/n1.key")).unwrap();
+    assert!(user.credentials("n1").unwrap_err().contains("`rdcq certs rotate` again"));
+    user.run(&["certs", "rotate", "n1/n1.pem"]).succeeded();
+    user.credentials("n1").unwrap();
 }
