@@ -167,7 +167,10 @@ impl CredentialsWatch {
             return;
         };
         if self.complaint.handle_refusal(self.judged, look, self.env.now()) {
-            tracing::error!(%error, "not all of the credentials' files are in force; those refused stay as before");
+            tracing::error!(
+                %error,
+                "the changed credentials are not used, but for CAs and lists that hold; those from before stay in force"
+            );
         }
     }
 }

@@ -199,7 +199,8 @@ async fn a_broken_file_of_the_node_s_own_does_not_keep_revoked_nodes_in_the_herd
 #[tokio::test(start_paused = true)]
 async fn a_node_whose_certificate_is_revoked_follows_the_lists() {
     let node = Node::start().await;
-    let cert = rdcq_certs::describe(std::str::from_utf8(&read_file(&node, "cert")).unwrap()).unwrap();
+    let cert = node.env.disk().read(Path::new("/cert"), 1 << 20).unwrap();
+    let cert = rdcq_certs::describe(str::from_utf8(&cert).unwrap()).unwrap();
     let own = Issued {
         serial: cert[0].serial.clone(),
         cert_pem: String::new(),
@@ -214,10 +215,6 @@ async fn a_node_whose_certificate_is_revoked_follows_the_lists() {
     // What is refused stays so while the files stay as they are.
     tokio::time::sleep(2 * JUDGE_AGAIN).await;
     assert!(node.live.refused().is_some());
-}
-
-fn read_file(node: &Node, file: &str) -> Vec<u8> {
-    node.env.disk().read(&Path::new("/").join(file), 1 << 20).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
