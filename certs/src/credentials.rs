@@ -6,21 +6,25 @@ use std::time::Duration;
 
 use rdcq_wire::{Digest, HerdId, Identity};
 use rustls::crypto::CryptoProvider;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
-use rustls::{ClientConfig, Error, ServerConfig};
+use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use webpki::{CertRevocationList, OwnedCertRevocationList};
 
 use crate::authority::ca_uri;
-use crate::identify::{IdentifyError, identify, sole_uri};
+use crate::identify::sole_uri;
 use crate::memory::Memory;
+use crate::own::Own;
 use crate::refusal::{PeerError, Side};
 use crate::tls;
 use crate::trust::{List, Lists, Root, Trust};
 use crate::verifier::PeerVerifier;
 use crate::x509;
+
+mod error;
+
+pub use error::{CredentialsError, Part};
 
 /// Most CAs that a node trusts at once. Two are one being replaced by the other; a few more are a replacement that was
 /// begun anew. Each costs a signature check for every stranger that bears the herd's name.
@@ -72,12 +76,10 @@ pub struct CredentialFiles<'a> {
 /// A node never starts with a certificate that its peers would refuse: its own is judged first, as theirs will be.
 #[derive(Clone)]
 pub struct Credentials {
-    identity: Identity,
-    not_after_unix_s: u64,
+    own: Arc<Own>,
     lists_end_unix_s: Option<u64>,
     trust: Arc<Trust>,
     time: TimeSource,
-    root_secret: Digest,
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
 }
@@ -95,67 +97,93 @@ impl Credentials {
 
     /// Reads credentials, and checks that all of the texts belong together and hold now.
     pub fn load(files: CredentialFiles<'_>, time: TimeSource) -> Result<Self, CredentialsError> {
-        Self::build(files, time, Arc::default())
+        let own = Own::read(files.cert_pem, files.key_pem)?;
+        let loaded = Self::build(own.into(), files.ca_pem, files.crl_pem, time, Arc::default())?;
+        loaded.judge_own()?;
+        Ok(loaded)
     }
 
     /// Reads what follows these credentials while the node runs, which must be of the same identity: everything that
-    /// the node does was decided by it. What is known about peers' certificates is kept, so that judging all of them
-    /// again costs little.
+    /// the node does was decided by it. No CA's list may be older than the one in force, as what was taken back since
+    /// would be believed again. What is known about peers' certificates is kept, so that judging all of them again
+    /// costs little.
     pub fn renew(&self, files: CredentialFiles<'_>) -> Result<Self, CredentialsError> {
-        let renewed = Self::build(files, Arc::clone(&self.time), Arc::clone(self.trust.memory()))?;
-        if renewed.identity != self.identity {
-            let (from, to) = (self.identity.clone(), renewed.identity);
+        let own = Own::read(files.cert_pem, files.key_pem)?;
+        let renewed = self.follow(own.into(), files.ca_pem, files.crl_pem)?;
+        renewed.judge_own()?;
+        if renewed.identity() != self.identity() {
+            let (from, to) = (self.identity().clone(), renewed.identity().clone());
             return Err(CredentialsError::OtherIdentity { from: Box::new(from), to: Box::new(to) });
         }
         Ok(renewed)
     }
 
+    /// Takes other CAs and lists, and keeps certificate and key. That those have ended or were taken back meanwhile is
+    /// no reason to go on believing others who were.
+    pub fn renew_trust(&self, ca_pem: &str, crl_pem: Option<&str>) -> Result<Self, CredentialsError> {
+        let renewed = self.follow(Arc::clone(&self.own), ca_pem, crl_pem)?;
+        match renewed.judge_own() {
+            Ok(())
+            | Err(CredentialsError::Expired { .. })
+            | Err(CredentialsError::Untrusted(PeerError::Revoked { .. } | PeerError::CaExpired { .. })) => {
+                Ok(renewed)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn follow(&self, own: Arc<Own>, ca_pem: &str, crl_pem: Option<&str>) -> Result<Self, CredentialsError> {
+        let memory = Arc::clone(self.trust.memory());
+        let next = Self::build(own, ca_pem, crl_pem, Arc::clone(&self.time), memory)?;
+        match next.trust.older_list(&self.trust) {
+            Some((this_update_unix_s, in_force_unix_s)) => {
+                Err(CredentialsError::OlderList { this_update_unix_s, in_force_unix_s })
+            }
+            None => Ok(next),
+        }
+    }
+
     fn build(
-        files: CredentialFiles<'_>,
+        own: Arc<Own>,
+        ca_pem: &str,
+        crl_pem: Option<&str>,
         time: TimeSource,
         memory: Arc<Memory>,
     ) -> Result<Self, CredentialsError> {
-        let cas = certificates(Part::Ca, files.ca_pem, MAX_CAS)?;
-        let cert = sole_certificate(Part::Certificate, files.cert_pem)?;
-        let key = PrivateKeyDer::from_pem_slice(files.key_pem.as_bytes())
-            .map_err(|error| CredentialsError::Unreadable { part: Part::Key, why: error.to_string() })?;
-        let identity = identify(std::slice::from_ref(&cert))?;
-
         let provider = tls::provider();
-        let root_secret = root_secret(&key);
-        let key = provider.key_provider.load_private_key(key).map_err(CredentialsError::Key)?;
-        let own = CertifiedKey::new(vec![cert.clone()], key);
-        own.keys_match().map_err(|_| CredentialsError::OtherKey(Box::new(identity.clone())))?;
-
-        let mut roots = roots(&cas, &identity.herd)?;
-        let lists_end_unix_s = files.crl_pem.map(|pem| add_lists(&mut roots, pem, &provider)).transpose()?;
-        let lists = if files.crl_pem.is_some() { Lists::Required } else { Lists::Unused };
+        let herd = &own.identity.herd;
+        let mut roots = roots(&certificates(Part::Ca, ca_pem, MAX_CAS)?, herd)?;
+        let lists_end_unix_s = crl_pem.map(|pem| add_lists(&mut roots, pem, &provider)).transpose()?;
+        let lists = if crl_pem.is_some() { Lists::Required } else { Lists::Unused };
         let algorithms = provider.signature_verification_algorithms;
-        let trust = Arc::new(Trust::new(identity.herd.clone(), roots, lists, algorithms.all, memory));
-        let now = time.current_time().ok_or(CredentialsError::NoTime)?;
-        for side in [Side::Server, Side::Client] {
-            trust.judge(std::slice::from_ref(&cert), side, now).map_err(refused)?;
-        }
-        let not_after_unix_s = fields(Part::Certificate, &cert)?.not_after_unix_s;
+        let trust = Arc::new(Trust::new(herd.clone(), roots, lists, algorithms.all, memory));
 
         let verifier = Arc::new(PeerVerifier::new(Arc::clone(&trust), algorithms));
-        let own = Arc::new(SingleCertAndKey::from(own));
-        let server = (Arc::clone(&verifier), Arc::clone(&own));
+        let server = (Arc::clone(&verifier), Arc::clone(&own.key));
         let server = tls::server_config(Arc::clone(&provider), Arc::clone(&time), server.0, server.1)
             .map_err(CredentialsError::Tls)?;
-        let client =
-            tls::client_config(provider, Arc::clone(&time), verifier, own).map_err(CredentialsError::Tls)?;
-        Ok(Self { identity, not_after_unix_s, lists_end_unix_s, trust, time, root_secret, server, client })
+        let client = tls::client_config(provider, Arc::clone(&time), verifier, Arc::clone(&own.key))
+            .map_err(CredentialsError::Tls)?;
+        Ok(Self { own, lists_end_unix_s, trust, time, server, client })
+    }
+
+    /// Judges this node's own certificate as its peers will.
+    fn judge_own(&self) -> Result<(), CredentialsError> {
+        let now = self.time.current_time().ok_or(CredentialsError::NoTime)?;
+        for side in [Side::Server, Side::Client] {
+            self.trust.judge(std::slice::from_ref(&self.own.cert), side, now).map_err(refused)?;
+        }
+        Ok(())
     }
 
     /// Who this node is.
     pub fn identity(&self) -> &Identity {
-        &self.identity
+        &self.own.identity
     }
 
     /// When the node's certificate ends, in seconds after 1970: what comes before is the time to renew it.
     pub fn not_after_unix_s(&self) -> u64 {
-        self.not_after_unix_s
+        self.own.not_after_unix_s
     }
 
     /// When the first of the revocation lists ends, in seconds after 1970. From then on nobody of its CA is believed.
@@ -186,26 +214,15 @@ impl Credentials {
     /// cannot be inverted. Nobody learns the secret of one label from that of another either, as the label comes before
     /// what is secret and ends with a byte that is in no label.
     pub fn secret(&self, label: &str) -> [u8; Digest::LEN] {
-        *Digest::of(&[label.as_bytes(), &[0], self.root_secret.as_bytes()].concat()).as_bytes()
+        *Digest::of(&[label.as_bytes(), &[0], self.own.root_secret.as_bytes()].concat()).as_bytes()
     }
 }
 
 impl fmt::Debug for Credentials {
     /// The identity alone: the configurations hold the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Credentials").field("identity", self.identity()).finish_non_exhaustive()
     }
-}
-
-fn root_secret(key: &PrivateKeyDer<'_>) -> Digest {
-    Digest::of(&[b"rdcq node secret\0", key.secret_der()].concat())
-}
-
-/// The one certificate in `pem`. A second one is refused rather than ignored: whoever put it there expects something
-/// of it.
-fn sole_certificate(part: Part, pem: &str) -> Result<CertificateDer<'static>, CredentialsError> {
-    let certs = certificates(part, pem, 1)?;
-    Ok(certs.into_iter().next().expect("there is one, or it was an error"))
 }
 
 /// The certificates in `pem`: one or more, at most `max`, each once.
@@ -229,7 +246,8 @@ pub(crate) fn certificates(
     if certs.is_empty() { Err(unreadable("it holds no PEM certificate".into())) } else { Ok(certs) }
 }
 
-/// The CAs, all of which must be the herd's.
+/// The CAs, all of which must be the herd's. Of certificates of one key, that counts which ends last: a CA that was
+/// given more time is the same CA.
 fn roots(cas: &[CertificateDer<'static>], herd: &HerdId) -> Result<Vec<Root>, CredentialsError> {
     let root = |ca: &CertificateDer<'static>| {
         let unreadable = |why: String| CredentialsError::Unreadable { part: Part::Ca, why };
@@ -242,10 +260,22 @@ fn roots(cas: &[CertificateDer<'static>], herd: &HerdId) -> Result<Vec<Root>, Cr
         let key = Digest::of(&[anchor.subject.as_ref(), anchor.subject_public_key_info.as_ref()].concat());
         Ok(Root { anchor: anchor.to_owned(), key, not_after_unix_s, list: None })
     };
-    cas.iter().map(root).collect()
+    let mut roots: Vec<Root> = Vec::new();
+    for ca in cas {
+        let root = root(ca)?;
+        match roots.iter_mut().find(|known| known.key == root.key) {
+            Some(known) if known.not_after_unix_s < root.not_after_unix_s => *known = root,
+            Some(_) => {}
+            None => roots.push(root),
+        }
+    }
+    Ok(roots)
 }
 
-fn fields<'a>(part: Part, cert: &'a CertificateDer<'_>) -> Result<x509::Certificate<'a>, CredentialsError> {
+pub(crate) fn fields<'a>(
+    part: Part,
+    cert: &'a CertificateDer<'_>,
+) -> Result<x509::Certificate<'a>, CredentialsError> {
     let unreadable =
         || CredentialsError::Unreadable { part, why: "it holds a certificate without dates".into() };
     x509::Certificate::parse(cert).ok_or_else(unreadable)
@@ -275,7 +305,13 @@ fn add_lists(roots: &mut [Root], pem: &str, provider: &CryptoProvider) -> Result
         let signer =
             signer.ok_or_else(|| unreadable(format!("list {number} is signed by no CA of [identity] ca")))?;
         let end = fields.next_update_unix_s;
-        if signer.list.replace(List { revoked, next_update_unix_s: end }).is_some() {
+        let list = List {
+            revoked,
+            number: fields.number(),
+            this_update_unix_s: fields.this_update_unix_s,
+            next_update_unix_s: end,
+        };
+        if signer.list.replace(list).is_some() {
             return Err(unreadable(format!("list {number} is the second of one CA")));
         }
         first_end = Some(first_end.map_or(end, |first: u64| first.min(end)));
@@ -290,106 +326,4 @@ fn refused(error: PeerError) -> CredentialsError {
         PeerError::ListExpired { next_update_unix_s } => CredentialsError::ListExpired { next_update_unix_s },
         other => CredentialsError::Untrusted(other),
     }
-}
-
-/// One of the texts that credentials are read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// The herd's CA certificates.
-    Ca,
-    /// The node's certificate.
-    Certificate,
-    /// The node's private key.
-    Key,
-    /// The revocation lists.
-    Lists,
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ca => "CA certificate",
-            Self::Certificate => "node certificate",
-            Self::Key => "private key",
-            Self::Lists => "revocation list",
-        })
-    }
-}
-
-/// Credentials that a node cannot start with. All are the configuration's fault.
-#[derive(Debug, thiserror::Error)]
-pub enum CredentialsError {
-    /// A text is not what it should be.
-    #[error("the {part} cannot be read: {why}; check [identity] in the settings, which names its file")]
-    Unreadable {
-        /// Which text.
-        part: Part,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The certificate names nobody.
-    #[error("the node certificate is not usable: {0}")]
-    Identify(#[from] IdentifyError),
-    /// The key is of a kind that nothing here can sign with.
-    #[error("the private key cannot be used: {0}; issue certificate and key anew with `rdcq certs issue`")]
-    Key(#[source] Error),
-    /// The key is somebody else's.
-    #[error(
-        "the private key does not belong to the certificate of {0}; take both files of one `rdcq certs issue`"
-    )]
-    OtherKey(Box<Identity>),
-    /// The certificate has ended.
-    #[error(
-        "the node certificate ended at unix time {not_after_unix_s} s; issue a new one with `rdcq certs issue`"
-    )]
-    Expired {
-        /// When it ended.
-        not_after_unix_s: u64,
-    },
-    /// The certificate has not begun.
-    #[error(
-        "the node certificate begins at unix time {not_before_unix_s} s, which is still to come; check this host's clock"
-    )]
-    NotYetValid {
-        /// When it begins.
-        not_before_unix_s: u64,
-    },
-    /// Peers would refuse the certificate: another CA's, or not made for a node.
-    #[error(
-        "the node certificate would be refused by its peers: {0}; issue it under the CA that [identity] names"
-    )]
-    Untrusted(#[source] PeerError),
-    /// A CA is another herd's.
-    #[error("the CA certificate of {uri:?} is not one of herd {herd}, which the node certificate names")]
-    OtherCa {
-        /// Whose CA it says that it is.
-        uri: String,
-        /// The herd that the node certificate names.
-        herd: HerdId,
-    },
-    /// The new certificate is another node's, or has other roles.
-    #[error(
-        "the node runs as {from}, and the new certificate is for {to}; restart the node to change who it is"
-    )]
-    OtherIdentity {
-        /// Who the node is.
-        from: Box<Identity>,
-        /// Whom the new certificate names.
-        to: Box<Identity>,
-    },
-    /// A revocation list has ended.
-    #[error(
-        "the revocation list ended at unix time {next_update_unix_s} s, so that nobody would be trusted; renew it with \
-         `rdcq certs revoke`"
-    )]
-    ListExpired {
-        /// Until when there should have been a new one.
-        next_update_unix_s: u64,
-    },
-    /// The time source has no time.
-    #[error("no time to judge certificates by; check this host's clock")]
-    NoTime,
-    /// rustls refused the configuration.
-    #[error("the TLS configuration was refused: {0}")]
-    Tls(#[source] Error),
 }

@@ -20,6 +20,7 @@ mod der;
 mod describe;
 mod identify;
 mod memory;
+mod own;
 mod refusal;
 mod serial;
 mod tls;

@@ -39,7 +39,20 @@ pub(crate) struct Root {
 /// What a CA took back. Whoever made it has checked that the CA signed it, and that it is about all of its certificates.
 pub(crate) struct List {
     pub(crate) revoked: CertRevocationList<'static>,
+    pub(crate) number: Option<u64>,
+    pub(crate) this_update_unix_s: u64,
     pub(crate) next_update_unix_s: u64,
+}
+
+impl List {
+    /// Whether this list was made before `other`, by the numbers that the CA counts its lists with; those of other
+    /// programs may have none.
+    fn is_older_than(&self, other: &Self) -> bool {
+        match (self.number, other.number) {
+            (Some(own), Some(other)) => own < other,
+            _ => self.this_update_unix_s < other.this_update_unix_s,
+        }
+    }
 }
 
 /// The CAs of a herd. All of them bear its name, so that a certificate says only by its signature whose it is.
@@ -74,6 +87,16 @@ impl Trust {
     /// What was found out about certificates so far, which holds under other CAs and lists, too.
     pub(crate) fn memory(&self) -> &Arc<Memory> {
         &self.memory
+    }
+
+    /// A list that is older than that of the same CA in `before`: from when both are, in seconds since 1970.
+    pub(crate) fn older_list(&self, before: &Self) -> Option<(u64, u64)> {
+        let older = |root: &Root| {
+            let list = root.list.as_ref()?;
+            let known = before.roots.iter().find(|known| known.key == root.key)?.list.as_ref()?;
+            list.is_older_than(known).then_some((list.this_update_unix_s, known.this_update_unix_s))
+        };
+        self.roots.iter().find_map(older)
     }
 
     /// Judges what a peer showed: its own certificate and, wrongly, others.

@@ -92,6 +92,85 @@ fn each_ca_of_a_herd_has_a_list_of_its_own() {
     assert!(matches!(error, CredentialsError::Untrusted(PeerError::ListMissing)), "{error}");
 }
 
+fn list_of(ca: &Authority, revoked: &[&Issued], unix_ms: u64) -> String {
+    let revoked = revoked.iter().map(|issued| Revoked { serial: issued.serial.clone(), at_unix_s: 0 });
+    ca.revocation_list(&revoked.collect::<Vec<_>>(), LIST_LIFETIME, unix_ms).unwrap()
+}
+
+#[test]
+fn a_list_is_never_followed_by_an_older_one_of_the_same_ca() {
+    let (ca, other) = (ca("herd"), ca("herd"));
+    let (own, peer) = (issue(&ca, NODE), issue(&ca, PEER));
+    let [old, new] = [0, 1].map(|ms| list_of(&ca, &[&peer][..ms], NOW_UNIX_MS + ms as u64));
+    let node = load(ca.cert_pem(), &own, Some(&new), now()).unwrap();
+    let renew = |ca_pem: &str, crl_pem: Option<&str>| {
+        let files = CredentialFiles { ca_pem, cert_pem: &own.cert_pem, key_pem: &own.key_pem, crl_pem };
+        [node.renew(files), node.renew_trust(ca_pem, crl_pem)]
+    };
+    for outcome in renew(ca.cert_pem(), Some(&old)) {
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, CredentialsError::OlderList { .. }), "{error}");
+    }
+    let bundle = [ca.cert_pem(), other.cert_pem()].concat();
+    let lists = [new, list_of(&other, &[], NOW_UNIX_MS - 24 * 3_600_000)].concat();
+    for outcome in renew(&bundle, Some(&lists)) {
+        assert!(matches!(outcome.unwrap().judge(&shown(&peer)), Err(PeerError::Revoked { .. })));
+    }
+}
+
+#[test]
+fn a_node_whose_own_certificate_is_void_still_learns_whose_others_are() {
+    let ca = ca("herd");
+    let (own, peer) = (issue(&ca, NODE), issue(&ca, PEER));
+    let after_end = (own.not_after_unix_s + 1) * 1000;
+    let clock = Arc::new(AtomicU64::new(NOW_UNIX_MS));
+    let time = Arc::clone(&clock);
+    let time = time_from(move || time.load(Ordering::Relaxed));
+    let node = load(ca.cert_pem(), &own, Some(&list(&ca, &[])), time).unwrap();
+
+    let both = list_of(&ca, &[&own, &peer], NOW_UNIX_MS + 1);
+    let renewed = node.renew_trust(ca.cert_pem(), Some(&both)).unwrap();
+    assert!(matches!(renewed.judge(&shown(&peer)), Err(PeerError::Revoked { .. })));
+    let stranger = self::ca("herd");
+    let error = node.renew_trust(stranger.cert_pem(), Some(&list(&stranger, &[]))).unwrap_err();
+    assert!(matches!(error, CredentialsError::Untrusted(PeerError::NotSigned)), "{error}");
+
+    clock.store(after_end, Ordering::Relaxed);
+    let later = list_of(&ca, &[], after_end);
+    let renewed = node.renew_trust(ca.cert_pem(), Some(&later)).unwrap();
+    let late = ca.issue(&Identity::from_spiffe(PEER).unwrap(), after_end).unwrap();
+    renewed.judge(&shown(&late)).unwrap();
+}
+
+#[test]
+fn of_certificates_of_one_ca_that_counts_which_ends_last() {
+    let ca = ca("herd");
+    let (own, peer) = (issue(&ca, NODE), issue(&ca, PEER));
+    let short = shorter(&ca);
+    let ended = time_from(|| NOW_UNIX_MS + 3_600_000);
+    let error = load(&short, &own, None, ended.clone()).unwrap_err();
+    assert!(matches!(error, CredentialsError::Untrusted(PeerError::CaExpired { .. })), "{error}");
+    for bundle in [[&short, ca.cert_pem()].concat(), [ca.cert_pem(), &short].concat()] {
+        let node = load(&bundle, &own, Some(&list(&ca, &[])), ended.clone()).unwrap();
+        node.judge(&shown(&peer)).unwrap();
+    }
+}
+
+/// Another certificate of a CA, which ends half an hour after [`NOW_UNIX_MS`].
+fn shorter(ca: &Authority) -> String {
+    let key = rcgen::KeyPair::from_pem(ca.key_pem()).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "rdcq");
+    params.distinguished_name.push(rcgen::DnType::CommonName, ca.herd().as_str());
+    params.subject_alt_names =
+        vec![rcgen::SanType::URI(format!("spiffe://{}", ca.herd()).try_into().unwrap())];
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+    params.not_after = time::OffsetDateTime::from_unix_timestamp((NOW_UNIX_MS / 1000 + 1800) as i64).unwrap();
+    params.self_signed(&key).unwrap().pem()
+}
+
 #[test]
 fn a_ca_file_holds_a_few_cas_of_one_herd() {
     let cas: Vec<_> = (0..=MAX_CAS).map(|_| ca("herd")).collect();

@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rdcq_certs::{Authority, Issued, KeyKind, Revoked, Serial, describe};
+use rdcq_certs::{Authority, AuthorityError, Issued, KeyKind, Revoked, Serial, describe, describe_lists};
 use rdcq_env::Mode;
 use rdcq_wire::{Identity, NodeId};
 
 use crate::certificate_files::{CertificateFiles, read, write};
 use crate::failure::Failure;
-use records::{Entry, Records, TakenBack};
+pub(crate) use records::Entry;
+use records::{Records, TakenBack};
 
 /// How long after its end a certificate stays on the lists, in seconds: longer than any clock is wrong.
 const LISTED_AFTER_END_S: u64 = 24 * 3600;
@@ -41,12 +42,15 @@ impl CaFolder {
     pub(crate) fn open(folder: &Path) -> Result<Self, Failure> {
         let files = CertificateFiles::new(folder);
         let authority = files.read_authority()?;
-        let old_key = folder.join("old-ca.key");
+        let old_key = old_key_path(folder);
         let old = if old_key.exists() {
-            let old = Authority::from_pem(&read(&files.ca())?, &read(&old_key)?)
-                .map_err(|error| Failure::other(format!("{}: {error}", old_key.display())))?;
-            // A replacement that was cut off before it took effect has left the key that is in use.
-            (old.cert_pem() != authority.cert_pem()).then_some(old)
+            match Authority::from_pem(&read(&files.ca())?, &read(&old_key)?) {
+                // A replacement that was cut off before it took effect has left the key that is in use.
+                Ok(old) => (old.cert_pem() != authority.cert_pem()).then_some(old),
+                // One that was cut off at its end has left the key of a CA that nobody trusts any more.
+                Err(AuthorityError::OtherKey(_)) => None,
+                Err(error) => return Err(Failure::other(format!("{}: {error}", old_key.display()))),
+            }
         } else {
             None
         };
@@ -63,8 +67,20 @@ impl CaFolder {
         [self.authority.cert_pem(), old].concat()
     }
 
-    /// The lists for nodes, if there are any.
-    pub(crate) fn lists(&self) -> Result<Option<String>, Failure> {
+    /// The lists that a node with its files in `folder` is given, if there are any. This folder is not given its own back:
+    /// somebody may be signing others at this moment.
+    pub(crate) fn lists_for(&self, folder: &Path) -> Result<Option<String>, Failure> {
+        let here = std::fs::canonicalize(&self.folder);
+        let here = here.map_err(|error| Failure::of_file("find", &self.folder, &error))?;
+        // A folder that is still to be made is another.
+        if std::fs::canonicalize(folder).is_ok_and(|folder| folder == here) {
+            return Ok(None);
+        }
+        self.lists()
+    }
+
+    /// The lists, if there are any.
+    fn lists(&self) -> Result<Option<String>, Failure> {
         let path = self.lists_path();
         if path.exists() { read(&path).map(Some) } else { Ok(None) }
     }
@@ -154,9 +170,13 @@ impl CaFolder {
     }
 
     /// Begins to replace the CA: from now on a new one signs, and nodes are to trust both. A crash in between leaves the
-    /// CA that there was, as its key goes last.
+    /// CA that there was, as the new one's key comes last; after that only the lists are missing, which are then signed.
     pub(crate) fn begin_replacement(self, lasting: Duration, now_unix_ms: u64) -> Result<Self, Failure> {
         if self.old.is_some() {
+            if self.lacks_a_list()? {
+                self.renew_lists(lasting, now_unix_ms)?;
+                return Ok(self);
+            }
             return Err(Failure::other("the CA is being replaced already").with_hint(
                 "`rdcq certs rotate-ca --finish` ends that, once all nodes have new certificates",
             ));
@@ -166,7 +186,7 @@ impl CaFolder {
         let next = Self { folder: self.folder, authority: new, old: Some(self.authority) };
         let files = CertificateFiles::new(&next.folder);
         let old_key = next.old.as_ref().map_or("", Authority::key_pem);
-        write(&next.folder.join("old-ca.key"), old_key, Mode::Private)?;
+        write(&old_key_path(&next.folder), old_key, Mode::Private)?;
         write(&files.ca(), &next.bundle(), Mode::Shared)?;
         write(&files.ca_key(), next.authority.key_pem(), Mode::Private)?;
         next.renew_lists(lasting, now_unix_ms)?;
@@ -191,16 +211,33 @@ impl CaFolder {
             .collect())
     }
 
-    /// Ends the replacement: the old CA is not trusted any more.
+    /// Whether there are lists, and none among them of the CA that signs.
+    fn lacks_a_list(&self) -> Result<bool, Failure> {
+        let Some(lists) = self.lists()? else { return Ok(false) };
+        let own = describe(self.authority.cert_pem()).map_err(Failure::other)?;
+        let own = own.into_iter().next().and_then(|ca| ca.key_id);
+        let lists = describe_lists(&lists).map_err(Failure::other)?;
+        Ok(!lists.into_iter().any(|list| list.issuer_key_id == own))
+    }
+
+    /// Whether nothing is written down of what the old CA issued, so that nobody knows who has a certificate of it.
+    pub(crate) fn knows_nothing_of_the_old(&self) -> Result<bool, Failure> {
+        let Some(old) = &self.old else { return Ok(false) };
+        let old = describe(old.cert_pem()).map_err(Failure::other)?;
+        let old = old.first().map(|ca| &ca.serial);
+        Ok(!self.issued()?.values().any(|entry| Some(&entry.ca) == old))
+    }
+
+    /// Ends the replacement: the old CA is not trusted any more. Once more after a crash, it removes what is left.
     pub(crate) fn finish_replacement(self, lasting: Duration, now_unix_ms: u64) -> Result<Self, Failure> {
-        if self.old.is_none() {
+        let old_key = old_key_path(&self.folder);
+        if self.old.is_none() && !old_key.exists() {
             return Err(Failure::other("the CA is not being replaced")
                 .with_hint("`rdcq certs rotate-ca` without --finish begins that"));
         }
         let next = Self { old: None, ..self };
         next.renew_lists(lasting, now_unix_ms)?;
         write(&CertificateFiles::new(&next.folder).ca(), &next.bundle(), Mode::Shared)?;
-        let old_key = next.folder.join("old-ca.key");
         std::fs::remove_file(&old_key).map_err(|error| Failure::of_file("remove", &old_key, &error))?;
         Ok(next)
     }
@@ -212,6 +249,11 @@ impl CaFolder {
         }
         Ok(())
     }
+}
+
+/// Where the key is of the CA that is being replaced.
+fn old_key_path(folder: &Path) -> PathBuf {
+    folder.join("old-ca.key")
 }
 
 /// Issues a certificate and writes it down in the CA's folder.

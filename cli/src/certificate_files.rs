@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use rdcq_certs::{Authority, Issued};
 use rdcq_config::IdentityFiles;
-use rdcq_env::disk::{create_dir_durable, write_durable};
+use rdcq_env::disk::create_dir_durable;
 use rdcq_env::{Disk, Mode, SystemDisk};
 
 use crate::failure::{Exit, Failure};
+use replacement::Replacement;
+
+mod replacement;
 
 /// Largest PEM file read, in bytes: as long as a node reads of revocation lists.
 const MAX_PEM_BYTES: u64 = 4 * 1024 * 1024;
@@ -83,14 +86,16 @@ impl CertificateFiles {
         let mut written = vec![files.cert.clone(), files.key.clone()];
         written.extend((!same_ca).then(|| files.ca.clone()));
         self.prepare(&written, existing)?;
-        if !same_ca {
-            write(&files.ca, trusted.ca_pem, Mode::Shared)?;
-        }
-        if let Some(crl_pem) = trusted.crl_pem {
-            write(&self.folder.join("crl.pem"), crl_pem, Mode::Shared)?;
-        }
-        write(&files.key, &issued.key_pem, Mode::Private)?;
-        write(&files.cert, &issued.cert_pem, Mode::Shared)?;
+        let crl = self.folder.join("crl.pem");
+        let mut texts = Vec::new();
+        texts.extend((!same_ca).then_some((&files.ca, trusted.ca_pem, Mode::Shared)));
+        texts.extend(trusted.crl_pem.map(|crl_pem| (&crl, crl_pem, Mode::Shared)));
+        texts.push((&files.key, &issued.key_pem, Mode::Private));
+        texts.push((&files.cert, &issued.cert_pem, Mode::Shared));
+        // Whatever can fail for one of them fails before the first is in its place.
+        let staged: Result<Vec<_>, _> =
+            texts.into_iter().map(|(path, text, mode)| Replacement::stage(path, text, mode)).collect();
+        staged?.into_iter().try_for_each(Replacement::commit)?;
         Ok(files)
     }
 
@@ -108,9 +113,9 @@ impl CertificateFiles {
     }
 }
 
+/// Writes a file durably and in one step. One that it replaces keeps its owner and who may read it.
 pub(crate) fn write(path: &Path, text: &str, mode: Mode) -> Result<(), Failure> {
-    write_durable(&SystemDisk, path, text.as_bytes(), mode)
-        .map_err(|error| Failure::of_file("write", path, &error))
+    Replacement::stage(path, text, mode)?.commit()
 }
 
 pub(crate) fn read(path: &Path) -> Result<String, Failure> {

@@ -55,22 +55,26 @@ impl Node {
             Some(admin) => Some(BoundAdmin::bind(admin.listen).await?),
             None => None,
         };
-        let mut roles = Vec::new();
+        // Starting can take minutes, in which the first roles serve already.
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        host.env.spawn(async move { stopped.run_until_cancelled(watch.run()).await });
+        let mut roles: Vec<Running> = Vec::new();
         for (role, app) in bound {
             match app.spawn(config.herd.clone()).await {
-                Ok(running) => roles.push(running),
+                Ok(running) => {
+                    running.follow(&host.env, &live);
+                    roles.push(running);
+                }
                 Err(source) => {
                     role::drain(roles, Duration::ZERO).await;
+                    stop.cancel();
                     return Err(NodeError::Start { role, source });
                 }
             }
         }
         let insights = roles.iter().map(|running| running.insight().clone()).collect();
         let admin = admin.map(|bound| bound.serve(identity.herd.clone(), insights));
-        roles.iter().for_each(|running| running.follow(&host.env, &live));
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        host.env.spawn(async move { stopped.run_until_cancelled(watch.run()).await });
         Ok(Self { identity, roles, admin, credentials: live, stop, grace: config.limits.drain })
     }
 
@@ -96,9 +100,10 @@ impl Node {
 
     /// Says good-bye, lets running requests end within the settings' `limits.drain`, then stops.
     pub async fn drain(self) {
-        self.stop.cancel();
         self.admin.iter().for_each(Admin::drain);
         role::drain(self.roles, self.grace).await;
+        // Who is revoked while requests end is cut off, too.
+        self.stop.cancel();
         self.admin.into_iter().for_each(Admin::stop);
     }
 }

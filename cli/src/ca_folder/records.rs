@@ -93,13 +93,14 @@ impl Records {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// All lines, by the number that they begin with; of two with one number, the first.
+    /// All whole lines, by the number that they begin with; of two with one number, the first.
     pub(crate) fn read<T: FromStr<Err = Unreadable>>(
         &mut self,
         serial: impl Fn(&T) -> &Serial,
     ) -> Result<BTreeMap<Serial, T>, Failure> {
+        let text = self.text()?;
         let mut read = BTreeMap::new();
-        for (index, line) in self.text()?.lines().enumerate() {
+        for (index, line) in text[..whole(&text)].lines().enumerate() {
             let parsed: T = line.parse().map_err(|Unreadable| {
                 let what = format!("line {} of {} is not one of rdcq's", index + 1, self.path.display());
                 Failure::other(what)
@@ -112,9 +113,8 @@ impl Records {
 
     /// Adds lines, which are durable on return.
     pub(crate) fn add<T: fmt::Display>(&mut self, added: &[T]) -> Result<(), Failure> {
-        // A line that was cut off by a crash is of a certificate that nobody was given.
         let text = self.text()?;
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let whole = whole(&text);
         let lines: String = added.iter().map(|line| format!("{line}\n")).collect();
         let cut = if whole == text.len() { Ok(()) } else { self.file.set_len(whole as u64) };
         let written =
@@ -136,6 +136,12 @@ impl Records {
     }
 }
 
+/// Where the last whole line ends. What comes after was cut off by a crash: a certificate that nobody was given, or one
+/// that nobody was told is revoked.
+fn whole(text: &str) -> usize {
+    text.rfind('\n').map_or(0, |end| end + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,12 +151,16 @@ mod tests {
     }
 
     #[test]
-    fn lines_read_back_and_one_that_a_crash_cut_off_is_written_over() {
+    fn lines_read_back_and_one_that_a_crash_cut_off_is_passed_over_and_written_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("revoked.tsv");
         Records::open(&path).unwrap().add(&[line(1), line(2)]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, format!("{text}03\t1")).unwrap();
+        for cut in ["0", "03\t", "03\t1"] {
+            std::fs::write(&path, format!("{text}{cut}")).unwrap();
+            let read = Records::open(&path).unwrap().read(|line: &TakenBack| &line.0.serial).unwrap();
+            assert_eq!(read.into_values().collect::<Vec<_>>(), [line(1), line(2)], "{cut:?} counts");
+        }
         Records::open(&path).unwrap().add(&[line(4), line(1)]).unwrap();
         let read = Records::open(&path).unwrap().read(|line: &TakenBack| &line.0.serial).unwrap();
         assert_eq!(read.into_values().collect::<Vec<_>>(), [line(1), line(2), line(4)]);

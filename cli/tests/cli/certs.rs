@@ -51,6 +51,9 @@ fn certs_issue_refuses_unknown_roles_and_a_folder_without_a_ca() {
     let user = User::new();
     user.run(&["certs", "issue", "--node", "n", "--role", "king"]).failed(2, &["unknown role"]);
     user.run(&["certs", "issue", "--node", "n", "--role", "agent"]).failed(3, &["ca.pem"]);
+    for name in ["ca", "old-ca", "crl"] {
+        user.run(&["certs", "issue", "--node", name, "--role", "agent"]).failed(2, &["CA's own files"]);
+    }
 }
 
 #[test]

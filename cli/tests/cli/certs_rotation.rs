@@ -1,5 +1,7 @@
 //! `rdcq certs rotate`, `rotate-ca`, `revoke` and `show`: what they write is what nodes take.
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
 use rdcq_certs::{CredentialFiles, Credentials, PeerError, describe, describe_lists, system_time};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -106,6 +108,9 @@ fn what_is_not_there_is_not_taken_back() {
     let user = User::with_nodes();
     user.run(&["certs", "revoke", "n2", "n3"]).failed(3, &["\"n3\"", "issued.tsv"]);
     assert!(!user.path("certs/crl.pem").exists(), "the first of two was taken back");
+    // Names of hex digits are no numbers.
+    user.run(&["certs", "revoke", "db02"]).failed(3, &["\"db02\"", "n1, n2"]);
+    user.run(&["certs", "revoke", &"ab".repeat(15)]).failed(3, &["no serial number that was issued"]);
     user.run(&["certs", "revoke", "certs/ca.pem"]).failed(1, &["a CA's certificate", "rotate-ca"]);
     user.run(&["certs", "init", "--herd", "other", "--out", "other"]).succeeded();
     user.run(&["certs", "revoke", "--ca", "other", "n1/n1.pem"])
@@ -255,4 +260,115 @@ fn a_node_of_a_herd_with_lists_is_given_them_with_its_certificate() {
     user.run(&["certs", "issue", "--node", "n3", "--role", "agent", "--out", "n3"]).succeeded();
     assert_eq!(user.text("n3/crl.pem"), user.text("certs/crl.pem"));
     assert!(matches!(user.judge("n3", "n2"), Err(PeerError::Revoked { .. })));
+}
+
+#[test]
+fn a_certificate_that_issued_tsv_does_not_name_is_taken_back_by_its_whole_number() {
+    let user = User::with_nodes();
+    let said = user.json(&["certs", "revoke", &"ab".repeat(16)]);
+    assert_eq!(said["added"][0], "ab".repeat(16));
+}
+
+#[test]
+fn a_rotated_key_belongs_to_whom_the_one_before_belonged_to() {
+    let user = User::with_nodes();
+    // Whoever runs the tests may be allowed to give files away.
+    let given = rustix::process::geteuid().is_root();
+    let files = ["n1/n1.key", "n1/n1.pem", "n1/ca.pem", "n1/crl.pem"].map(|file| user.path(file));
+    user.run(&["certs", "revoke"]).succeeded();
+    user.distribute("crl.pem");
+    for (file, mode) in files.iter().zip([0o400, 0o640, 0o444, 0o664]) {
+        if given {
+            chown(file, Some(4321), Some(1234)).unwrap();
+        }
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let of = || {
+        files.each_ref().map(|file| {
+            let metadata = file.metadata().unwrap();
+            (metadata.uid(), metadata.gid(), metadata.mode() & 0o777)
+        })
+    };
+    let (before, key) = (of(), user.text("n1/n1.key"));
+    user.run(&["certs", "rotate-ca"]).succeeded();
+    user.run(&["certs", "rotate", "n1/n1.pem"]).succeeded();
+    assert_ne!(user.text("n1/n1.key"), key);
+    assert_eq!(of(), before);
+    user.credentials("n1").unwrap();
+
+    std::fs::set_permissions(&files[0], std::fs::Permissions::from_mode(0o644)).unwrap();
+    user.run(&["certs", "rotate", "n1/n1.pem"]).succeeded();
+    assert_eq!(mode(&files[0]), 0o600, "a key stays exposed");
+}
+
+#[test]
+fn a_rotation_that_cannot_be_done_as_a_whole_replaces_nothing() {
+    let user = User::with_nodes();
+    let before = user.text("n1/n1.key");
+    // In the way of what becomes the certificate, which comes last.
+    std::fs::create_dir(user.path("n1/n1.pem.tmp")).unwrap();
+    user.run(&["certs", "rotate", "n1/n1.pem"]).failed(1, &["cannot write", "n1.pem"]);
+    assert_eq!(user.text("n1/n1.key"), before);
+    assert!(!user.path("n1/n1.key.tmp").exists(), "a key is left lying about");
+    std::fs::remove_dir(user.path("n1/n1.pem.tmp")).unwrap();
+
+    // One that was cut short between its two files is mended by another.
+    user.run(&["certs", "issue", "--node", "x", "--role", "agent", "--out", "x"]).succeeded();
+    std::fs::copy(user.path("x/x.key"), user.path("n1/n1.key")).unwrap();
+    assert!(user.credentials("n1").unwrap_err().contains("`rdcq certs rotate` again"));
+    user.run(&["certs", "rotate", "n1/n1.pem"]).succeeded();
+    user.credentials("n1").unwrap();
+}
+
+#[test]
+fn the_lists_in_the_ca_s_own_folder_are_written_by_who_signs_them_alone() {
+    let user = User::with_nodes();
+    user.run(&["certs", "revoke", "n2"]).succeeded();
+    let written = || user.path("certs/crl.pem").metadata().unwrap().ino();
+    let before = written();
+    user.run(&["certs", "issue", "--node", "n3", "--role", "agent"]).succeeded();
+    user.run(&["certs", "rotate", "certs/n3.pem"]).succeeded();
+    assert_eq!(written(), before);
+}
+
+#[test]
+fn a_ca_of_which_nothing_is_written_down_is_dropped_only_by_force() {
+    let user = User::with_nodes();
+    std::fs::remove_file(user.path("certs/issued.tsv")).unwrap();
+    user.run(&["certs", "rotate-ca"]).succeeded();
+    user.run(&["certs", "rotate", "n1/n1.pem"]).succeeded();
+    user.run(&["certs", "rotate-ca", "--finish"])
+        .failed(1, &["names no certificate of the old CA", "--force"]);
+    user.run(&["certs", "rotate-ca", "--finish", "--force"]).succeeded();
+}
+
+#[test]
+fn a_replacement_that_was_cut_off_at_its_end_is_ended_by_another_try() {
+    let user = User::with_nodes();
+    user.run(&["certs", "rotate-ca"]).succeeded();
+    ["n1/n1.pem", "n2/n2.pem"].iter().for_each(|file| drop(user.run(&["certs", "rotate", file]).succeeded()));
+    let old_key = user.text("certs/old-ca.key");
+    user.run(&["certs", "rotate-ca", "--finish"]).succeeded();
+    // As if the last step were still to come.
+    user.write("certs/old-ca.key", &old_key);
+    user.run(&["certs", "issue", "--node", "n3", "--role", "agent", "--out", "n3"]).succeeded();
+    user.run(&["certs", "rotate-ca", "--finish"]).succeeded();
+    assert!(!user.path("certs/old-ca.key").exists());
+    user.write("certs/old-ca.key", &old_key);
+    user.run(&["certs", "rotate-ca"]).succeeded();
+    assert_eq!(describe(&user.text("certs/ca.pem")).unwrap().len(), 2);
+}
+
+#[test]
+fn a_replacement_that_was_cut_off_before_its_lists_is_begun_once_more() {
+    let user = User::with_nodes();
+    user.run(&["certs", "revoke"]).succeeded();
+    let before = user.text("certs/crl.pem");
+    user.run(&["certs", "rotate-ca"]).succeeded();
+    let cas = user.text("certs/ca.pem");
+    user.write("certs/crl.pem", &before);
+    user.run(&["certs", "rotate-ca"]).succeeded();
+    assert_eq!(user.text("certs/ca.pem"), cas, "a third CA was made");
+    assert_eq!(describe_lists(&user.text("certs/crl.pem")).unwrap().len(), 2);
+    user.run(&["certs", "rotate-ca"]).failed(1, &["being replaced already"]);
 }

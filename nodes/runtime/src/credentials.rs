@@ -27,32 +27,40 @@ const WAITS: u32 = 4;
 
 /// Reads CAs, certificate, key and revocation lists.
 pub async fn load_credentials(env: &Env, files: &IdentityFiles) -> Result<Credentials, CredentialsError> {
-    Ok(load_texts(env, files).await?.1)
+    Ok(load_texts(env, files).await?.credentials)
 }
 
 /// Reads the files, and what is in them. Files are replaced one after the other: those that cannot be used are read
 /// again, and if they are others by then, they are judged again.
-async fn load_texts(env: &Env, files: &IdentityFiles) -> Result<(Texts, Credentials), CredentialsError> {
-    let (mut texts, mut waits) = (Texts::read(env, files).await?, 0);
+async fn load_texts(env: &Env, files: &IdentityFiles) -> Result<Loaded, CredentialsError> {
+    let ((mut seen, mut texts), mut waits) = (Texts::read(env, files).await?, 0);
     loop {
         let (own_files, time) = (files.clone(), clock(env));
         let load = move || {
             let loaded = texts.load(&own_files, time);
             (texts, loaded)
         };
-        let (judged, loaded) = env.blocking(load).await;
-        let error = match loaded {
-            Ok(credentials) => return Ok((judged, credentials)),
-            Err(error) if waits == WAITS => return Err(error),
-            Err(error) => error,
+        let error = match env.blocking(load).await {
+            (texts, Ok(credentials)) => return Ok(Loaded { seen, texts, credentials }),
+            (_, Err(error)) if waits == WAITS => return Err(error),
+            (_, Err(error)) => error,
         };
         waits += 1;
         tokio::time::sleep(REST).await;
-        texts = Texts::read(env, files).await?;
-        if texts.digest() == judged.digest() {
+        let judged = seen;
+        (seen, texts) = Texts::read(env, files).await?;
+        if seen == judged {
             return Err(error);
         }
     }
+}
+
+/// Credentials, and what they were read from.
+struct Loaded {
+    /// The digest of the files.
+    seen: Digest,
+    texts: Texts,
+    credentials: Credentials,
 }
 
 /// What an endpoint needs to know of a node's credentials.
@@ -74,7 +82,44 @@ fn clock(env: &Env) -> TimeSource {
     rdcq_certs::time_from(move || env.unix_ms())
 }
 
-/// What is in the files.
+/// What is in the files, as far as each of them can be read.
+struct Seen {
+    ca: Result<String, CredentialsError>,
+    cert: Result<String, CredentialsError>,
+    key: Result<String, CredentialsError>,
+    crl: Option<Result<String, CredentialsError>>,
+}
+
+impl Seen {
+    /// Blocks.
+    fn read(disk: &dyn Disk, files: &IdentityFiles) -> Self {
+        Self {
+            ca: read(disk, &files.ca, MAX_PEM_BYTES),
+            cert: read(disk, &files.cert, MAX_PEM_BYTES),
+            key: read(disk, &files.key, MAX_PEM_BYTES),
+            crl: files.crl.as_ref().map(|crl| read(disk, crl, MAX_LISTS_BYTES)),
+        }
+    }
+
+    /// What tells these files from others.
+    fn digest(&self) -> Digest {
+        let texts = [Some(&self.ca), Some(&self.cert), Some(&self.key), self.crl.as_ref()];
+        let digests = texts.map(|text| match text {
+            None => [0; Digest::LEN],
+            Some(Ok(text)) => *Digest::of(text.as_bytes()).as_bytes(),
+            Some(Err(error)) => *Digest::of(format!("\0{error}").as_bytes()).as_bytes(),
+        });
+        Digest::of(&digests.concat())
+    }
+
+    /// All texts, or why there is one too few.
+    fn texts(self) -> Result<Texts, CredentialsError> {
+        Ok(Texts { ca: self.ca?, cert: self.cert?, key: self.key?, crl: self.crl.transpose()? })
+    }
+}
+
+/// Texts that may be credentials.
+#[derive(Clone, PartialEq, Eq)]
 struct Texts {
     ca: String,
     cert: String,
@@ -83,25 +128,13 @@ struct Texts {
 }
 
 impl Texts {
-    async fn read(env: &Env, files: &IdentityFiles) -> Result<Self, CredentialsError> {
+    async fn read(env: &Env, files: &IdentityFiles) -> Result<(Digest, Self), CredentialsError> {
         let (disk, files) = (env.disk().clone(), files.clone());
         let read = move || {
-            Ok(Self {
-                ca: read(&*disk, &files.ca, MAX_PEM_BYTES)?,
-                cert: read(&*disk, &files.cert, MAX_PEM_BYTES)?,
-                key: read(&*disk, &files.key, MAX_PEM_BYTES)?,
-                crl: files.crl.map(|crl| read(&*disk, &crl, MAX_LISTS_BYTES)).transpose()?,
-            })
+            let seen = Seen::read(&*disk, &files);
+            Ok((seen.digest(), seen.texts()?))
         };
         env.blocking(read).await
-    }
-
-    /// What tells these texts from others.
-    fn digest(&self) -> Digest {
-        let texts = [Some(&self.ca), Some(&self.cert), Some(&self.key), self.crl.as_ref()];
-        let digests =
-            texts.map(|text| text.map_or([0; Digest::LEN], |text| *Digest::of(text.as_bytes()).as_bytes()));
-        Digest::of(&digests.concat())
     }
 
     fn pem(&self) -> CredentialFiles<'_> {
@@ -127,7 +160,7 @@ fn unusable(files: &IdentityFiles, source: PemError) -> CredentialsError {
         PemError::Unreadable { part, .. } => *part,
         PemError::OtherCa { .. } => Part::Ca,
         PemError::Key(_) | PemError::OtherKey(_) => Part::Key,
-        PemError::ListExpired { .. } => Part::Lists,
+        PemError::ListExpired { .. } | PemError::OlderList { .. } => Part::Lists,
         _ => Part::Certificate,
     };
     let path = match part {

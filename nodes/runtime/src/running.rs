@@ -74,7 +74,7 @@ impl Bound {
         let insight = Insight::new(&self.host.env, &self.endpoint.identity(), self.role, source);
         self.endpoint.serve(self.role, Arc::new(WithStatus::new(service, insight.clone())));
         tracing::info!(role = %self.role, addr = %self.addr(), "serving");
-        Running { role: self.role, endpoint: self.endpoint, insight, stop }
+        Running { role: self.role, endpoint: self.endpoint, insight, stop, drained: CancellationToken::new() }
     }
 }
 
@@ -110,6 +110,8 @@ pub struct Running {
     endpoint: Endpoint,
     insight: Insight,
     stop: CancellationToken,
+    /// Ends what goes on while requests end.
+    drained: CancellationToken,
 }
 
 impl Running {
@@ -128,28 +130,29 @@ impl Running {
         &self.insight
     }
 
-    /// Shows and believes the certificates that are in force, whenever others are and until the role stops. Peers that
-    /// are no longer to be believed lose their connections.
+    /// Shows and believes the certificates that are in force, from now on and until the role has drained: what was
+    /// revoked since it was bound is found, and so is what is revoked while the last requests end. Peers that are no
+    /// longer to be believed lose their connections.
     pub fn follow(&self, env: &Env, credentials: &LiveCredentials) {
-        let (endpoint, role, stop) = (self.endpoint.clone(), self.role, self.stop.clone());
+        let (endpoint, role, drained) = (self.endpoint.clone(), self.role, self.drained.clone());
         let mut changes = credentials.subscribe();
         let following = async move {
             loop {
+                changes.see();
+                if let Err(error) = endpoint.replace_security(security(&changes.get())) {
+                    tracing::error!(%role, %error, "the new certificates are not shown; the old ones still are");
+                }
                 // What ends while nothing changes is found by looking again.
                 let changed = tokio::time::timeout(JUDGE_AGAIN, changes.changed()).await;
                 if matches!(changed, Ok(Err(_))) {
                     return;
-                }
-                changes.see();
-                if let Err(error) = endpoint.replace_security(security(&changes.get())) {
-                    tracing::error!(%role, %error, "the new certificates are not shown; the old ones still are");
                 }
             }
         };
         env.spawn(async move {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => {}
+                () = drained.cancelled() => {}
                 () = following => {}
             }
         });
@@ -159,6 +162,7 @@ impl Running {
     pub async fn drain(self, grace: Duration) {
         self.stop.cancel();
         self.endpoint.drain(grace).await;
+        self.drained.cancel();
         tracing::info!(role = %self.role, "stopped");
     }
 }
@@ -223,3 +227,6 @@ pub enum StartError {
     #[error("{0}")]
     Other(String),
 }
+
+#[cfg(test)]
+mod tests;

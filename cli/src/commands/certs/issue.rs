@@ -33,10 +33,14 @@ pub(crate) struct Issue {
     force: bool,
 }
 
+/// What files of the CA are called.
+const TAKEN: [&str; 3] = ["ca", "old-ca", "crl"];
+
 impl Issue {
     pub(crate) fn run(self, console: &Console) -> Result<(), Failure> {
-        if self.node.as_str() == "ca" {
-            return Err(Failure::usage("a node called ca would take the file names of the CA"));
+        if TAKEN.contains(&self.node.as_str()) {
+            let what = format!("a node called {} would take a name of the CA's own files", self.node);
+            return Err(Failure::usage(what));
         }
         let ca = CaFolder::open(&self.ca)?;
         let herd = ca.authority().herd().clone();
@@ -44,7 +48,7 @@ impl Issue {
         let files = CertificateFiles::new(&self.out);
         let existing = super::existing(self.force);
         let issued = ca.issue(&identity, Host::system().env.unix_ms())?;
-        let (bundle, lists) = (ca.bundle(), ca.lists()?);
+        let (bundle, lists) = (ca.bundle(), ca.lists_for(&self.out)?);
         let trusted = Trusted { ca_pem: &bundle, crl_pem: lists.as_deref() };
         let files = files.write_issued(identity.node.as_str(), trusted, &issued, existing)?;
         let made = Made {

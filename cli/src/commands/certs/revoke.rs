@@ -1,17 +1,17 @@
 //! `rdcq certs revoke`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use rdcq_certs::{CertificateKind, Serial, describe};
+use rdcq_certs::{CertificateKind, SERIAL_LEN, Serial, describe};
 use rdcq_runtime::Host;
 use rdcq_wire::NodeId;
 use serde::Serialize;
 
-use crate::ca_folder::CaFolder;
+use crate::ca_folder::{CaFolder, Entry};
 use crate::certificate_files::read;
 use crate::commands::inspect::utc;
 use crate::console::Console;
@@ -69,14 +69,29 @@ fn find(ca: &CaFolder, text: &str, now_unix_ms: u64) -> Result<Vec<Serial>, Fail
             return Ok(issued.into_iter().map(|entry| entry.serial).collect());
         }
     }
+    let issued = ca.issued()?;
+    // A node's name may be made of hex digits, too: a number that is not known is one only at its full length.
     match text.parse() {
-        Ok(serial) => Ok(vec![serial]),
-        Err(_) => Err(Failure::new(
-            Exit::NotFound,
-            format!("{text:?} is no certificate's file, no serial number, and no node that has certificates"),
-        )
-        .with_hint("issued.tsv in the CA's folder lists what was issued")),
+        Ok(serial) if text.len() == 2 * SERIAL_LEN || issued.contains_key(&serial) => Ok(vec![serial]),
+        _ => Err(unknown(text, &issued)),
     }
+}
+
+fn unknown(text: &str, issued: &BTreeMap<Serial, Entry>) -> Failure {
+    /// How many nodes are named before the rest is only counted.
+    const NAMED: usize = 10;
+    let nodes: BTreeSet<_> = issued.values().map(|entry| entry.identity.node.as_str()).collect();
+    let named: Vec<_> = nodes.iter().take(NAMED).copied().collect();
+    let more = nodes.len() - named.len();
+    let known = match (named.is_empty(), more) {
+        (true, _) => "no certificates".into(),
+        (false, 0) => format!("certificates of {}", named.join(", ")),
+        (false, more) => format!("certificates of {} and {more} more nodes", named.join(", ")),
+    };
+    let what = format!(
+        "{text:?} is no certificate's file, no serial number that was issued, and no node that has certificates"
+    );
+    Failure::new(Exit::NotFound, what).with_hint(format!("issued.tsv in the CA's folder lists {known}"))
 }
 
 fn of_file(ca: &CaFolder, file: &Path) -> Result<Vec<Serial>, Failure> {

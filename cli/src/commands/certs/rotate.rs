@@ -76,9 +76,10 @@ fn replace(ca: &CaFolder, file: &Path, old: &Old) -> Result<Made, Failure> {
         return Err(Failure::usage(what));
     };
     let issued = ca.issue(&old.identity, Host::system().env.unix_ms())?;
-    let (bundle, lists) = (ca.bundle(), ca.lists()?);
+    let own_folder = rdcq_env::disk::parent(file);
+    let (bundle, lists) = (ca.bundle(), ca.lists_for(own_folder)?);
     let trusted = Trusted { ca_pem: &bundle, crl_pem: lists.as_deref() };
-    let folder = CertificateFiles::new(rdcq_env::disk::parent(file));
+    let folder = CertificateFiles::new(own_folder);
     let files = folder.write_issued(stem, trusted, &issued, Existing::Replace)?;
     Ok(Made {
         identity: old.identity.to_spiffe(),

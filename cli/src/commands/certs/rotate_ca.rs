@@ -66,6 +66,12 @@ impl RotateCa {
 fn check_nobody_is_left_behind(ca: &CaFolder, now_unix_ms: u64) -> Result<(), Failure> {
     /// How many are named before the rest is only counted.
     const NAMED: usize = 10;
+    if ca.knows_nothing_of_the_old()? {
+        let what = "issued.tsv names no certificate of the old CA, so that nobody knows which nodes would be cut off";
+        return Err(Failure::other(what).with_hint(
+            "give all nodes new certificates with `rdcq certs rotate`; --force then drops the old CA",
+        ));
+    }
     let left = ca.left_behind(now_unix_ms)?;
     if left.is_empty() {
         return Ok(());

@@ -1,7 +1,8 @@
 //! Credentials that follow their files while the node runs.
 //!
-//! Files are replaced one after the other, so that for a moment they do not belong together. What is in force changes
-//! when all of them verify as one; until then, and if they never do, what was in force stays.
+//! Files are replaced one after the other, so that for a moment they do not belong together. Certificate and key change
+//! when all files verify as one; until then, and if they never do, what was in force stays. CAs and lists do not wait
+//! for the node's own files: one that is broken must not keep revoked nodes in the herd.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -16,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::reminder::Reminder;
-use super::{CredentialsError, Texts, load_texts};
+use super::{CredentialsError, Loaded, Seen, Texts, load_texts};
 
 /// How often the files are looked at. A revocation takes effect within five seconds of the change of its file; what
 /// remains of them is for closing connections.
@@ -24,6 +25,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How long files that do not belong together may be ones of which the last is still to come.
 const SETTLING: Duration = Duration::from_secs(5);
+
+/// How often files that were refused are judged again while they stay the same: the clock may have been wrong.
+const JUDGE_AGAIN: Duration = Duration::from_secs(60);
 
 /// A node's credentials, as they are now. Clones share everything.
 #[derive(Clone)]
@@ -72,15 +76,16 @@ pub async fn watch_credentials(
     env: &Env,
     files: &IdentityFiles,
 ) -> Result<(LiveCredentials, CredentialsWatch), CredentialsError> {
-    let (texts, credentials) = load_texts(env, files).await?;
-    let in_force = texts.digest();
+    let Loaded { seen, texts, credentials } = load_texts(env, files).await?;
     let current = watch::Sender::new(Arc::new(credentials));
     let live = LiveCredentials(Arc::new(Shared { current, refused: Mutex::new(None), look: Notify::new() }));
     let watch = CredentialsWatch {
         env: env.clone(),
         files: files.clone(),
         live: live.clone(),
-        in_force,
+        in_force: Arc::new(texts),
+        judged: seen,
+        judged_at: env.now(),
         complaint: Complaint::default(),
         reminder: Reminder::default(),
     };
@@ -93,7 +98,10 @@ pub struct CredentialsWatch {
     files: IdentityFiles,
     live: LiveCredentials,
     /// The texts that are in force.
-    in_force: Digest,
+    in_force: Arc<Texts>,
+    /// The digest of the files that were judged last, and when that was.
+    judged: Digest,
+    judged_at: Instant,
     complaint: Complaint,
     reminder: Reminder,
 }
@@ -122,43 +130,93 @@ impl CredentialsWatch {
     }
 
     async fn look(&mut self, look: Look) {
-        let (seen, outcome) = match Texts::read(&self.env, &self.files).await {
-            Ok(texts) => (texts.digest(), self.renew(texts).await),
-            Err(error) => (Digest::of(error.to_string().as_bytes()), Err(error)),
+        let (now, known) = (self.env.now(), self.judged);
+        let again = self.live.refused().is_some() && now >= self.judged_at + JUDGE_AGAIN;
+        let due = look == Look::Asked || again;
+        let (disk, files, old) = (self.env.disk().clone(), self.files.clone(), self.live.current());
+        let in_force = Arc::clone(&self.in_force);
+        let judge = move || {
+            let seen = Seen::read(&*disk, &files);
+            let digest = seen.digest();
+            (due || digest != known).then(|| (digest, Judged::of(seen, &files, &in_force, &old)))
         };
-        match outcome {
-            Ok(None) => self.settled(),
-            Ok(Some(credentials)) => {
-                self.in_force = seen;
-                self.settled();
-                self.reminder.handle_change();
-                let not_after_unix_s = credentials.not_after_unix_s();
-                tracing::info!(identity = %credentials.identity(), not_after_unix_s, "new credentials are in force");
-                self.live.0.current.send_replace(Arc::new(credentials));
+        if let Some((digest, Judged { new, refused })) = self.env.blocking(judge).await {
+            (self.judged, self.judged_at) = (digest, now);
+            if let Some((texts, credentials)) = new {
+                self.take(texts, credentials);
             }
-            Err(error) => self.refuse(look, seen, &error),
+            self.live.set_refused(refused.map(|error| error.to_string()));
+        }
+        self.complain(look);
+    }
+
+    fn take(&mut self, texts: Texts, credentials: Credentials) {
+        self.in_force = Arc::new(texts);
+        self.reminder.handle_change();
+        let not_after_unix_s = credentials.not_after_unix_s();
+        let lists_end_unix_s = credentials.lists_end_unix_s();
+        tracing::info!(
+            identity = %credentials.identity(), not_after_unix_s, lists_end_unix_s, "new credentials are in force"
+        );
+        self.live.0.current.send_replace(Arc::new(credentials));
+    }
+
+    fn complain(&mut self, look: Look) {
+        let Some(error) = self.live.refused() else {
+            self.complaint = Complaint::default();
+            return;
+        };
+        if self.complaint.handle_refusal(self.judged, look, self.env.now()) {
+            tracing::error!(
+                %error,
+                "the changed credentials are not used, but for CAs and lists that hold; those from before stay in force"
+            );
+        }
+    }
+}
+
+/// What comes of files that were looked at.
+struct Judged {
+    /// What is in force from now on, if it is something else.
+    new: Option<(Texts, Credentials)>,
+    /// Why that is not all of the files.
+    refused: Option<CredentialsError>,
+}
+
+impl Judged {
+    fn of(seen: Seen, files: &IdentityFiles, in_force: &Texts, old: &Credentials) -> Self {
+        let trust = Self::trust(&seen, in_force);
+        let whole = seen.texts().and_then(|texts| {
+            let renewed = texts.renew(files, old)?;
+            Ok((texts, renewed))
+        });
+        match whole {
+            Ok((texts, renewed)) => {
+                let new = (texts != *in_force).then_some((texts, renewed));
+                Self { new, refused: None }
+            }
+            Err(error) => {
+                let renewed = trust.into_iter().find_map(|texts| {
+                    let renewed = old.renew_trust(&texts.ca, texts.crl.as_deref()).ok()?;
+                    Some((texts, renewed))
+                });
+                let new = renewed.filter(|(texts, _)| texts != in_force);
+                Self { new, refused: Some(error) }
+            }
         }
     }
 
-    /// The credentials in `texts`, if they are not in force already.
-    async fn renew(&self, texts: Texts) -> Result<Option<Credentials>, CredentialsError> {
-        if texts.digest() == self.in_force {
-            return Ok(None);
-        }
-        let (files, old) = (self.files.clone(), self.live.current());
-        self.env.blocking(move || texts.renew(&files, &old)).await.map(Some)
-    }
-
-    fn settled(&mut self) {
-        self.complaint = Complaint::default();
-        self.live.set_refused(None);
-    }
-
-    fn refuse(&mut self, look: Look, seen: Digest, error: &CredentialsError) {
-        self.live.set_refused(Some(error.to_string()));
-        if self.complaint.handle_refusal(seen, look, self.env.now()) {
-            tracing::error!(%error, "the changed credentials are not used, those from before stay in force");
-        }
+    /// What may be in force where the files are not: certificate and key as before with the new CAs and lists, or with
+    /// the new lists alone.
+    fn trust(seen: &Seen, in_force: &Texts) -> Vec<Texts> {
+        let crl = match &seen.crl {
+            None => None,
+            Some(Ok(crl)) => Some(crl.clone()),
+            Some(Err(_)) => return Vec::new(),
+        };
+        let with_cas = seen.ca.as_ref().ok().map(|ca| Texts { ca: ca.clone(), ..in_force.clone() });
+        let cas_first = with_cas.into_iter().chain([in_force.clone()]);
+        cas_first.map(|texts| Texts { crl: crl.clone(), ..texts }).collect()
     }
 }
 

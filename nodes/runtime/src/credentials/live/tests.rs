@@ -173,6 +173,84 @@ async fn what_cannot_be_used_changes_nothing_until_it_can() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_broken_file_of_the_node_s_own_does_not_keep_revoked_nodes_in_the_herd() {
+    let other = issue(&authority(), NODE);
+    for (file, text) in [("key", Some("garbage")), ("key", Some(&*other.key_pem)), ("cert", None)] {
+        let node = Node::start().await;
+        let (first, second) = (issue(&node.ca, PEER), issue(&node.ca, PEER));
+        match text {
+            Some(text) => node.write(file, text),
+            None => node.env.disk().remove_file(&Path::new("/").join(file)).unwrap(),
+        }
+        node.write("crl", &list(&node.ca, &[&first]));
+        node.pass().await;
+        assert!(matches!(node.judge(&first), Err(PeerError::Revoked { .. })), "with a bad {file}");
+        let refused = node.live.refused().unwrap();
+        assert!(refused.contains(&format!("/{file}")), "{refused}");
+
+        node.write("ca", "garbage");
+        node.write("crl", &list(&node.ca, &[&first, &second]));
+        node.pass().await;
+        assert!(matches!(node.judge(&second), Err(PeerError::Revoked { .. })), "with a bad {file} and CA");
+        assert!(node.live.refused().is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_certificate_is_revoked_follows_the_lists() {
+    let node = Node::start().await;
+    let cert = node.env.disk().read(Path::new("/cert"), 1 << 20).unwrap();
+    let cert = rdcq_certs::describe(str::from_utf8(&cert).unwrap()).unwrap();
+    let own = Issued {
+        serial: cert[0].serial.clone(),
+        cert_pem: String::new(),
+        key_pem: String::new(),
+        not_after_unix_s: 0,
+    };
+    let peer = issue(&node.ca, PEER);
+    node.write("crl", &list(&node.ca, &[&own, &peer]));
+    node.pass().await;
+    assert!(matches!(node.judge(&peer), Err(PeerError::Revoked { .. })));
+    assert!(node.live.refused().unwrap().contains("is revoked"));
+    // What is refused stays so while the files stay as they are.
+    tokio::time::sleep(2 * JUDGE_AGAIN).await;
+    assert!(node.live.refused().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_list_is_refused_and_nobody_is_believed_again() {
+    let node = Node::start().await;
+    let peer = issue(&node.ca, PEER);
+    let revoked = [Revoked { serial: peer.serial.clone(), at_unix_s: Env::SIMULATED_EPOCH_MS / 1000 }];
+    let newer = node.ca.revocation_list(&revoked, LIST_LIFETIME, Env::SIMULATED_EPOCH_MS + 1).unwrap();
+    node.write("crl", &newer);
+    node.pass().await;
+    node.write("crl", &list(&node.ca, &[]));
+    node.pass().await;
+    assert!(matches!(node.judge(&peer), Err(PeerError::Revoked { .. })));
+    let refused = node.live.refused().unwrap();
+    assert!(refused.starts_with("/crl cannot be used") && refused.contains("older"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_that_stay_refused_are_judged_again_once_a_minute() {
+    let node = Node::start().await;
+    // From half a minute ahead: a clock that is behind.
+    let later = Env::SIMULATED_EPOCH_MS + 3_600_000 + 30_000;
+    let own = node.ca.issue(&Identity::from_spiffe(NODE).unwrap(), later).unwrap();
+    let before = node.live.current();
+    node.write("key", &own.key_pem);
+    node.write("cert", &own.cert_pem);
+    node.pass().await;
+    assert!(node.live.refused().unwrap().contains("still to come"));
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    assert!(Arc::ptr_eq(&node.live.current(), &before), "judged more often than needed");
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert_eq!(node.live.refused(), None);
+    assert!(!Arc::ptr_eq(&node.live.current(), &before));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_asks_for_a_look_does_not_wait_for_the_next() {
     let node = Node::start().await;
     node.pass().await;
