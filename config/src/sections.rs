@@ -145,7 +145,8 @@ impl Default for AdminConfig {
 pub struct Limits {
     /// Connections accepted at a time; one more is refused.
     pub max_connections: u32,
-    /// Connections accepted at a time from nodes of one name: all commands of a host share theirs.
+    /// Connections accepted at a time from nodes of one name: all commands of a host share theirs. A data port takes a
+    /// quarter of it.
     pub max_connections_per_node: u32,
     /// How long requests may run on after the node was told to stop.
     #[serde(with = "duration")]

@@ -143,9 +143,12 @@ impl Running {
                     tracing::error!(%role, %error, "the new certificates are not shown; the old ones still are");
                 }
                 // What ends while nothing changes is found by looking again.
-                let changed = tokio::time::timeout(JUDGE_AGAIN, changes.changed()).await;
-                if matches!(changed, Ok(Err(_))) {
-                    return;
+                loop {
+                    match tokio::time::timeout(JUDGE_AGAIN, changes.changed()).await {
+                        Ok(Ok(())) => break,
+                        Ok(Err(_)) => return,
+                        Err(_) => endpoint.judge_again().await,
+                    }
                 }
             }
         };
