@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::endpoint::{Dispatch, Shared};
 use crate::link::Link;
-use crate::service::{Reply, busy};
+use crate::service::{Parts, Reply, busy};
 use crate::soon;
 use crate::stream::{Receiver, Sender, close};
 use crate::{Body, CallError, IncomingCall, Refusal, Scope, Service};
@@ -65,7 +65,7 @@ impl<S: Service> Server<S> {
                     }
                 };
                 let (reply, back) = Reply::new(sender);
-                let call = IncomingCall {
+                let call = IncomingCall(Box::new(Parts {
                     scope: scope(&shared, context),
                     context,
                     kind,
@@ -75,7 +75,7 @@ impl<S: Service> Server<S> {
                     replies: shared.replies.clone(),
                     link: Arc::clone(&link),
                     reply,
-                };
+                }));
                 self.dispatch(&shared, &link, call, back).await;
                 drop(body);
             }
@@ -144,7 +144,7 @@ impl<S: Service> Server<S> {
         call: IncomingCall,
         mut back: oneshot::Receiver<Sender>,
     ) {
-        let (kind, context, deadline) = (call.kind, call.context, call.scope.deadline);
+        let (kind, context, deadline) = (call.0.kind, call.0.context, call.0.scope.deadline);
         let unwanted = call.unwanted();
         let service = Arc::clone(&self.service);
         let handler = AssertUnwindSafe(async { service.call(call).await }).catch_unwind();

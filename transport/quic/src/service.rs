@@ -26,8 +26,11 @@ pub trait Service: Send + Sync + 'static {
     fn call(self: Arc<Self>, call: IncomingCall) -> impl Future<Output = Result<(), Refusal>> + Send;
 }
 
-/// A request that the role table allows its caller.
-pub struct IncomingCall {
+/// A request that the role table allows its caller. Small to move: handlers pass it on from one to the next.
+pub struct IncomingCall(pub(crate) Box<Parts>);
+
+/// What a request consists of.
+pub(crate) struct Parts {
     pub(crate) link: Arc<Link>,
     pub(crate) scope: Scope,
     pub(crate) context: Context,
@@ -90,52 +93,52 @@ impl Drop for Reply {
 impl IncomingCall {
     /// Who asks.
     pub fn peer(&self) -> &Identity {
-        &self.link.peer
+        &self.0.link.peer
     }
 
     /// Where the request comes from.
     pub fn remote(&self) -> SocketAddr {
-        self.link.remote
+        self.0.link.remote
     }
 
     /// What calls made on behalf of this one carry on.
-    pub const fn scope(&self) -> Scope {
-        self.scope
+    pub fn scope(&self) -> Scope {
+        self.0.scope
     }
 
     /// What is asked for.
-    pub const fn kind(&self) -> Kind {
-        self.kind
+    pub fn kind(&self) -> Kind {
+        self.0.kind
     }
 
     /// Reads the request. It is the caller's fault if that fails, and costs it the connection.
     pub fn request<R: Request>(&self) -> Result<R, Refusal> {
-        Ok(decode_as(self.kind, &self.header)?)
+        Ok(decode_as(self.0.kind, &self.0.header)?)
     }
 
     /// The request's body, still on the way.
-    pub const fn body(&mut self) -> &mut Body {
-        &mut self.body
+    pub fn body(&mut self) -> &mut Body {
+        &mut self.0.body
     }
 
     /// The request's body, to be moved elsewhere; leaves an empty one.
-    pub const fn take_body(&mut self) -> Body {
-        std::mem::replace(&mut self.body, Body::empty())
+    pub fn take_body(&mut self) -> Body {
+        std::mem::replace(&mut self.0.body, Body::empty())
     }
 
     /// Sets memory aside for a reply of so many bytes, until what is returned is dropped. If too much is under way already, the
     /// caller is told when to come back: ask before the bytes are read.
     pub fn reserve(&self, bytes: u64) -> Result<Reserved, Refusal> {
-        let reserved = self.replies.try_reserve(&self.link.peer.node, bytes);
+        let reserved = self.0.replies.try_reserve(&self.0.link.peer.node, bytes);
         let reservation = reserved.map_err(busy)?;
-        let call = Arc::clone(self.reply.reserved.get_or_init(Arc::default));
+        let call = Arc::clone(self.0.reply.reserved.get_or_init(Arc::default));
         call.fetch_add(bytes, Ordering::Relaxed);
         Ok(Reserved { _reservation: reservation, call, bytes })
     }
 
     /// Sets aside what of a body its handler did not.
     fn reserve_rest(&self, body_len: u32) -> Result<Option<Reserved>, Refusal> {
-        let before = self.reply.reserved.get().map_or(0, |reserved| reserved.load(Ordering::Relaxed));
+        let before = self.0.reply.reserved.get().map_or(0, |reserved| reserved.load(Ordering::Relaxed));
         match u64::from(body_len).saturating_sub(before) {
             0 => Ok(None),
             rest => self.reserve(rest).map(Some),
@@ -146,9 +149,9 @@ impl IncomingCall {
     /// was not done before.
     pub async fn reply<M: Message>(&mut self, message: &M, body: Vec<Bytes>) -> Result<(), Refusal> {
         let body_len = body_len::<M>(&body)?;
-        let head = frame::encode(self.context, message, body_len)?;
+        let head = frame::encode(self.0.context, message, body_len)?;
         let _rest = self.reserve_rest(body_len)?;
-        let sender = self.reply.sender.as_mut().ok_or(Refusal::Gone)?;
+        let sender = self.0.reply.sender.as_mut().ok_or(Refusal::Gone)?;
         if sender.frame_while_read(head, body).await { Ok(()) } else { Err(Refusal::Gone) }
     }
 
@@ -158,7 +161,7 @@ impl IncomingCall {
     }
 
     pub(crate) fn unwanted(&self) -> impl Future<Output = ()> + Send + 'static {
-        let unwanted = self.reply.sender.as_ref().map(Sender::unwanted);
+        let unwanted = self.0.reply.sender.as_ref().map(Sender::unwanted);
         async move {
             if let Some(unwanted) = unwanted {
                 unwanted.await;
@@ -168,16 +171,16 @@ impl IncomingCall {
 
     /// Resolves when the node goes away: time to end what could go on for long.
     pub async fn draining(&self) {
-        self.draining.cancelled().await;
+        self.0.draining.cancelled().await;
     }
 }
 
 impl fmt::Debug for IncomingCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IncomingCall")
-            .field("kind", &self.kind)
-            .field("link", &self.link)
-            .field("scope", &self.scope)
+            .field("kind", &self.0.kind)
+            .field("link", &self.0.link)
+            .field("scope", &self.0.scope)
             .finish_non_exhaustive()
     }
 }
