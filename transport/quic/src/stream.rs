@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use quinn::VarInt;
 use rdcq_wire::frame::PREFIX_LEN;
 use rdcq_wire::{CloseCode, DecodeError, Kind, Message, Prefix, ResetCode, frame};
@@ -318,8 +319,10 @@ impl Receiver {
     }
 
     /// Says that the rest of the stream, if any, is of no interest and no loss.
-    pub(crate) const fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.on_drop = None;
+        // Most often the end has come with the last bytes. quinn asks the peer to stop what was not read to its end.
+        let _ = self.stream.read_chunk(1, true).now_or_never();
     }
 
     /// Closes the connection because of what came on this stream.
