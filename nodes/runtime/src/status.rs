@@ -149,16 +149,21 @@ impl<S> WithStatus<S> {
     pub(crate) const fn new(service: Arc<S>, insight: Insight) -> Self {
         Self { service, insight }
     }
+
+    async fn status(&self, mut call: IncomingCall) -> Result<(), Refusal> {
+        let Status {} = call.request()?;
+        let (report, body) = self.insight.report_aside().await;
+        call.reply(&report, vec![body.into()]).await
+    }
 }
 
 impl<S: Service> Service for WithStatus<S> {
-    async fn call(self: Arc<Self>, mut call: IncomingCall) -> Result<(), Refusal> {
-        if call.kind() != Kind::Status {
-            return Arc::clone(&self.service).call(call).await;
+    async fn call(self: Arc<Self>, call: IncomingCall) -> Result<(), Refusal> {
+        match call.kind() {
+            // Boxed: other requests are not to take the memory that this one needs.
+            Kind::Status => Box::pin(self.status(call)).await,
+            _ => Arc::clone(&self.service).call(call).await,
         }
-        let Status {} = call.request()?;
-        let (report, body) = Box::pin(self.insight.report_aside()).await;
-        call.reply(&report, vec![body.into()]).await
     }
 }
 

@@ -1,17 +1,18 @@
 //! Accepting connections on one socket.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use quinn::Incoming;
 use rdcq_wire::{CloseCode, Identity};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
-use crate::admission::{Admission, Attempt, Load, Outcome, Pass, Ticket, Verdict};
+use crate::admission::{Admission, Attempt, Load, NoSlot, Outcome, Pass, Ticket, Verdict};
+use crate::attend::{Listed, attend};
 use crate::audit::Why;
-use crate::endpoint::{Dispatch, Port, Shared};
+use crate::endpoint::{Dispatch, Judged, Port, Shared};
 use crate::link::{Link, Side};
 use crate::stream::close;
 
@@ -63,7 +64,7 @@ impl Door {
         if self.shared.draining.is_cancelled() {
             return self.refuse(incoming, "draining");
         }
-        if self.port().connections.available_permits() == 0 {
+        if self.port().peers().is_full() {
             return self.refuse(incoming, "full");
         }
         let attempt = Attempt { ip: remote.ip(), validated: incoming.remote_address_validated() };
@@ -123,8 +124,8 @@ async fn admit(
         ending.outcome = Outcome::Done;
     }
     drop(ending);
-    let link = match shaken {
-        Ok(link) => link,
+    let (link, judged) = match shaken {
+        Ok(shaken) => shaken,
         Err((why, reason)) => {
             return shared.audit.refused(&shared.port_at(port).counters, remote, why, &reason);
         }
@@ -134,20 +135,19 @@ async fn admit(
     if shared.draining.is_cancelled() {
         return close(&link.quic, CloseCode::ShuttingDown, "the node is going away");
     }
-    let Ok(room) = Arc::clone(&own.connections).try_acquire_owned() else {
-        own.counters.refused("full");
-        return close(&link.quic, CloseCode::Busy, "the node has as many connections as it may");
-    };
-    let Some(slot) = Slot::take(&shared, &link) else {
-        shared.audit.refused(&own.counters, remote, Why::TooMany, &link.peer.to_string());
-        return close(&link.quic, CloseCode::Busy, "this node has as many connections here as it may");
-    };
     // The handshake's task is large; the connection's, of which there are thousands, is not.
-    let env = own.env.clone();
-    env.spawn(async move {
-        let _held = (room, slot);
-        shared.attend(link, None).await;
-    });
+    match Listed::accepted(shared, &link, judged) {
+        Ok(listed) => drop(link.env.spawn(attend(listed, None))),
+        Err((shared, NoSlot::Full)) => {
+            shared.port_at(port).counters.refused("full");
+            close(&link.quic, CloseCode::Busy, "the node has as many connections as it may");
+        }
+        Err((shared, NoSlot::TooMany)) => {
+            let own = shared.port_at(port);
+            shared.audit.refused(&own.counters, remote, Why::TooMany, &link.peer.to_string());
+            close(&link.quic, CloseCode::Busy, "this node has as many connections here as it may");
+        }
+    }
 }
 
 /// Hands a pass back, also if the judge of a peer panics.
@@ -167,7 +167,11 @@ impl Drop for Ending {
 }
 
 /// The handshake, and who it was done with; or why there is none, and in what words.
-async fn shake_hands(shared: &Shared, port: usize, incoming: Incoming) -> Result<Arc<Link>, (Why, String)> {
+async fn shake_hands(
+    shared: &Shared,
+    port: usize,
+    incoming: Incoming,
+) -> Result<(Arc<Link>, Judged), (Why, String)> {
     let own = shared.port_at(port);
     let handshake = async { incoming.accept()?.await };
     let quic = match timeout(shared.limits.handshake_timeout, handshake).await {
@@ -178,8 +182,9 @@ async fn shake_hands(shared: &Shared, port: usize, incoming: Incoming) -> Result
         Ok(Err(error)) => return Err((Why::Handshake, error.to_string())),
         Err(_) => return Err((Why::Handshake, "not done in time".to_owned())),
     };
+    let judged = shared.judged();
     match authenticate(shared, &quic) {
-        Ok(peer) => Ok(shared.link(own, quic, peer, Side::Accepted)),
+        Ok(peer) => Ok((shared.link(own, quic, peer, Side::Accepted), judged)),
         Err(why) => {
             close(&quic, CloseCode::Denied, &why);
             Err((Why::Peer, why))
@@ -194,26 +199,4 @@ fn authenticate(shared: &Shared, quic: &quinn::Connection) -> Result<Identity, S
         return Err(format!("{peer} is not of herd {}", security.identity.herd));
     }
     Ok(peer)
-}
-
-/// One of the connections that a node may have on a socket.
-struct Slot {
-    shared: Arc<Shared>,
-    link: Arc<Link>,
-}
-
-impl Slot {
-    fn take(shared: &Arc<Shared>, link: &Arc<Link>) -> Option<Self> {
-        let mut peers = shared.port(link.plane).peers.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.try_take(&link.peer.node)?;
-        drop(peers);
-        Some(Self { shared: Arc::clone(shared), link: Arc::clone(link) })
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let peers = &self.shared.port(self.link.plane).peers;
-        peers.lock().unwrap_or_else(PoisonError::into_inner).give_back(&self.link.peer.node);
-    }
 }

@@ -32,7 +32,7 @@ use bucket::Bucket;
 use sources::{Source, Sources, Standing};
 
 pub(crate) use bytes::{BytesInFlight, Reservation};
-pub(crate) use peers::PeerSlots;
+pub(crate) use peers::{NoSlot, PeerSlots};
 
 /// Handshakes that may begin a second while the node moves data: a tenth of a core.
 pub(crate) const BUSY_HANDSHAKES_PER_SECOND: u32 = 250;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rdcq_wire::frame::EncodeError;
@@ -66,10 +67,9 @@ impl Stream {
         body_len: u32,
     ) -> Result<Self, CallError> {
         let head = frame::encode(context, request, body_len)?;
-        let connection = ongoing.connection();
-        let (send, receive) = ongoing.within(async { Ok(connection.open_bi().await?) }).await?;
+        let (send, receive) = ongoing.within(async { Ok(ongoing.link().quic.open_bi().await?) }).await?;
         let mut sender = Sender::new(send, ResetCode::Cancelled);
-        let receiver = Receiver::new(receive, connection.clone(), ResetCode::Cancelled);
+        let receiver = Receiver::new(receive, Arc::clone(ongoing.link()), ResetCode::Cancelled);
         ongoing.within(async { until_stopped(sender.head(head).await) }).await?;
         Ok(Self { sender, receiver, ongoing })
     }

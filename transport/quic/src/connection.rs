@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use rdcq_env::Env;
 use rdcq_wire::{Identity, Request};
 use tokio::time::Instant;
@@ -114,27 +115,26 @@ impl Ongoing {
         Self { held: Arc::clone(held), _calling: Arc::new(held.0.begin_call()), deadline }
     }
 
-    pub(crate) fn connection(&self) -> &quinn::Connection {
-        &self.held.0.quic
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.held.0
     }
 
     /// Does one step of the call unless its time is over first.
-    pub(crate) async fn within<T>(
+    pub(crate) fn within<T>(
         &self,
         step: impl Future<Output = Result<T, CallError>>,
-    ) -> Result<T, CallError> {
-        match soon::until(self.deadline, step).await {
-            Ok(Err(CallError::Lost(Lost::Local))) if self.held.0.fell_silent() => {
-                Err(CallError::Lost(Lost::Silent))
-            }
+    ) -> impl Future<Output = Result<T, CallError>> {
+        let link = &self.held.0;
+        soon::until(self.deadline, step).map(|result| match result {
+            Ok(Err(CallError::Lost(Lost::Local))) if link.fell_silent() => Err(CallError::Lost(Lost::Silent)),
             Ok(result) => result,
-            Err(_) => {
+            Err(soon::Late) => {
                 // Whoever waits for less than it takes to give a silent peer up leaves a hint for the next one.
-                if self.held.0.seems_silent() {
-                    self.held.0.retire();
+                if link.seems_silent() {
+                    link.retire();
                 }
                 Err(CallError::TimedOut)
             }
-        }
+        })
     }
 }

@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join, join_all};
+use futures_util::future::{BoxFuture, join_all};
 use quinn::VarInt;
 use rdcq_env::Env;
 use rdcq_wire::message::Hello;
-use rdcq_wire::{CloseCode, Identity, List, ResetCode, Role};
+use rdcq_wire::{CloseCode, Identity, List, Role};
 use rustls_pki_types::CertificateDer;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,13 +20,13 @@ use tokio_util::task::TaskTracker;
 use crate::accept;
 use crate::activity::Activity;
 use crate::admission::{BytesInFlight, PeerSlots};
+use crate::attend::{Listed, attend};
 use crate::audit::{Audit, Closed, Counters, Why};
 use crate::connection::Connection;
 use crate::greeting;
 use crate::limits::DataPorts;
 use crate::link::{Link, Side, pick};
-use crate::profile::{self, BUSY_CONTROL_WINDOW};
-use crate::request_slots::RequestSlots;
+use crate::profile;
 use crate::server::Server;
 use crate::socket::SendFigures;
 use crate::stats::{ConnectionStats, EndpointStats};
@@ -39,7 +38,7 @@ const SERVER_NAME: &str = "rdcq";
 
 /// How long a farewell may take to reach a peer. One that is gone without a word must not hold up a drain for its whole
 /// grace.
-const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Connections whose peers are judged anew in one turn: a few milliseconds of a core.
 const JUDGED_AT_ONCE: usize = 64;
@@ -83,6 +82,10 @@ impl fmt::Debug for Security {
     }
 }
 
+/// When a peer was judged: after how many judgements of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Judged(u64);
+
 /// A node's sockets: one for control, at the address that the herd knows, and some for data, which a peer learns of
 /// when it has said Hello. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -103,11 +106,13 @@ pub(crate) struct Shared {
     /// The first is for control.
     ports: Vec<Port>,
     security: RwLock<Arc<Security>>,
-    serving: OnceLock<Serving>,
+    pub(crate) serving: OnceLock<Serving>,
     links: Mutex<BTreeMap<u64, Arc<Link>>>,
-    next_link: AtomicU64,
+    pub(crate) next_link: AtomicU64,
+    /// How often all peers were judged.
+    judgements: AtomicU64,
     /// Who wants to know of peers that serve.
-    host: OnceLock<Weak<dyn Adopt>>,
+    pub(crate) host: OnceLock<Weak<dyn Adopt>>,
 }
 
 /// One socket.
@@ -117,10 +122,8 @@ pub(crate) struct Port {
     pub(crate) env: Env,
     pub(crate) quic: quinn::Endpoint,
     pub(crate) local: SocketAddr,
-    /// Room for accepted connections.
-    pub(crate) connections: Arc<Semaphore>,
-    /// Who has how many of them.
-    pub(crate) peers: Mutex<PeerSlots>,
+    /// Who has how many of the accepted connections.
+    peers: Mutex<PeerSlots>,
     pub(crate) counters: Counters,
     /// What the socket has sent, if it counts that itself.
     figures: Option<Arc<SendFigures>>,
@@ -128,10 +131,10 @@ pub(crate) struct Port {
 }
 
 /// What is served, and by whom.
-struct Serving {
-    role: Role,
+pub(crate) struct Serving {
+    pub(crate) role: Role,
     /// Kept by those who accept: a service may well have a pool that dials from this endpoint.
-    service: Weak<dyn Dispatch>,
+    pub(crate) service: Weak<dyn Dispatch>,
 }
 
 /// Serves requests one by one.
@@ -188,6 +191,7 @@ impl Endpoint {
             serving: OnceLock::new(),
             links: Mutex::default(),
             next_link: AtomicU64::new(0),
+            judgements: AtomicU64::new(0),
             host: OnceLock::new(),
         })))
     }
@@ -276,6 +280,8 @@ impl Endpoint {
     /// Judges every peer anew, and closes the connections of those that are no longer to be believed. Lets others have their
     /// turn in between.
     pub async fn judge_again(&self) {
+        // Who is listed after this sees it, and judges for itself.
+        self.0.judgements.fetch_add(1, Ordering::SeqCst);
         let security = self.0.security();
         let links: Vec<_> = self.0.links().values().cloned().collect();
         for batch in links.chunks(JUDGED_AT_ONCE) {
@@ -376,12 +382,15 @@ impl Port {
             env: bound.tasks.map_or_else(|| env.clone(), |tasks| env.with_tasks_on(tasks)),
             quic,
             local,
-            connections: Arc::new(Semaphore::new(limits.max_connections)),
-            peers: Mutex::new(PeerSlots::new(limits.connections_per_node(plane))),
+            peers: Mutex::new(PeerSlots::new(limits.max_connections, limits.connections_per_node(plane))),
             counters: Counters::default(),
             figures: bound.figures,
             client: RwLock::new(client),
         })
+    }
+
+    pub(crate) fn peers(&self) -> MutexGuard<'_, PeerSlots> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stats(&self, links: &[Arc<Link>]) -> EndpointStats {
@@ -450,7 +459,7 @@ impl Shared {
     }
 
     /// What this node says of itself.
-    fn hello(&self) -> Hello {
+    pub(crate) fn hello(&self) -> Hello {
         let own = self.security().identity.clone();
         let data = self.ports[1..].iter().map(|port| port.local.port());
         Hello {
@@ -489,6 +498,7 @@ impl Shared {
             }
             Err(_) => return Err(ConnectError::TimedOut { addr }),
         };
+        let judged = self.judged();
         let security = self.security();
         let peer = security.peer(&quic).map_err(|why| {
             self.audit.refused(&port.counters, addr, Why::Peer, &why);
@@ -504,8 +514,8 @@ impl Shared {
         };
         match timeout(self.limits.hello_timeout, greeting).await {
             Ok(Ok(words)) => {
-                let attended = Arc::clone(self).attend(Arc::clone(&link), Some(Box::new(words)));
-                port.env.spawn(attended);
+                let listed = Listed::new(Arc::clone(self), &link, judged);
+                port.env.spawn(attend(listed, Some(Box::new(words))));
                 Ok(Connection::new(link))
             }
             Ok(Err((code, error))) => {
@@ -527,82 +537,13 @@ impl Shared {
         }
     }
 
-    /// Listens to a peer and serves its requests until the connection is gone.
-    ///
-    /// `words` is the control stream of a peer that has said Hello.
-    pub(crate) async fn attend(self: Arc<Self>, link: Arc<Link>, words: Option<Box<Receiver>>) {
-        let _listed = self.list(&link);
-        // Whom this node believes may have changed while the peer was met; from here on, it is told.
-        self.disown_if_refused(&self.security(), &link);
-        let listening = async {
-            let words = match words {
-                Some(words) => Some(words),
-                // Boxed, for it is large and soon over.
-                None => Box::pin(self.meet(&link)).await,
-            };
-            if let Some(mut words) = words {
-                // Whoever was met while the others were told has not heard it yet.
-                if self.draining.is_cancelled() {
-                    self.bid_farewell(Arc::clone(&link), FAREWELL_TIMEOUT);
-                }
-                greeting::heed(&link, &mut words).await;
-                drop(words);
-                if link.quic.accept_uni().await.is_ok() {
-                    close(&link.quic, CloseCode::Protocol, "a second control stream");
-                }
-            }
-        };
-        join(listening, self.serve_requests(&link)).await;
-    }
-
-    /// Says Hello to a peer that has connected, waits for its own, and makes use of the connection if the peer serves.
-    async fn meet(&self, link: &Arc<Link>) -> Option<Box<Receiver>> {
-        let patience = self.limits.hello_timeout;
-        let hello = self.hello();
-        let greeting = timeout(patience, greeting::introduce(link, &hello));
-        let (greeted, words) = join(greeting, greeting::be_met(link, patience)).await;
-        if !matches!(greeted, Ok(Ok(()))) {
-            tracing::debug!(remote = %link.remote, "the peer was not greeted");
-        }
-        let words = Box::new(words?);
-        let host = self.host.get().and_then(Weak::upgrade);
-        if let (Some(host), Some(role)) = (host, link.serving()) {
-            host.adopt(link, role);
-        }
-        Some(words)
-    }
-
-    /// Serves what the peer asks for until the connection is gone.
-    async fn serve_requests(self: &Arc<Self>, link: &Arc<Link>) {
-        let Some(serving) = self.serving.get() else {
-            // It allows no requests.
-            link.quic.closed().await;
-            return;
-        };
-        let mut slots = RequestSlots::new(link.plane, self.limits.max_streams);
-        while let Ok((send, receive)) = link.quic.accept_bi().await {
-            let served = link.serve_one();
-            if let Some(more) = slots.used(self.env.now(), link.being_served()) {
-                link.quic.set_max_concurrent_bi_streams(more.into());
-                if link.plane == Plane::Control {
-                    link.quic.set_receive_window(BUSY_CONTROL_WINDOW.into());
-                }
-            }
-            let sender = Sender::new(send, ResetCode::Failed);
-            let receiver = Receiver::new(receive, link.quic.clone(), ResetCode::Refused);
-            // The endpoint is closed, and the connection with it.
-            let Some(service) = serving.service.upgrade() else { return };
-            let request = service.handle(Arc::clone(self), Arc::clone(link), sender, receiver);
-            let request = async move {
-                request.await;
-                drop(served);
-            };
-            link.env.spawn(self.calls.track_future(request));
-        }
+    /// How often all peers were judged so far.
+    pub(crate) fn judged(&self) -> Judged {
+        Judged(self.judgements.load(Ordering::SeqCst))
     }
 
     /// Closes the connection of a peer that is not to be believed any more.
-    fn disown_if_refused(&self, security: &Security, link: &Link) {
+    pub(crate) fn disown_if_refused(&self, security: &Security, link: &Link) {
         // One that is closed already is not judged, and written down, once more.
         if link.quic.close_reason().is_some() {
             return;
@@ -615,34 +556,12 @@ impl Shared {
     }
 
     /// Tells a peer that this node goes away.
-    fn bid_farewell(&self, link: Arc<Link>, grace: Duration) {
+    pub(crate) fn bid_farewell(&self, link: Arc<Link>, grace: Duration) {
         let env = link.env.clone();
         let farewell = async move {
             // Who does not hear it in time sees the close.
             let _ = timeout(FAREWELL_TIMEOUT.min(grace), greeting::say_farewell(&link, grace)).await;
         };
         env.spawn(self.calls.track_future(farewell));
-    }
-
-    /// Lists a connection for as long as what is returned lives.
-    fn list(self: &Arc<Self>, link: &Arc<Link>) -> Listed {
-        let number = self.next_link.fetch_add(1, Ordering::Relaxed);
-        self.links().insert(number, Arc::clone(link));
-        Listed { shared: Arc::clone(self), number }
-    }
-}
-
-/// A connection's entry in the list.
-struct Listed {
-    shared: Arc<Shared>,
-    number: u64,
-}
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        let link = self.shared.links().remove(&self.number);
-        if let Some(link) = link {
-            self.shared.port(link.plane).counters.closed(&link.quic.stats());
-        }
     }
 }

@@ -1,12 +1,14 @@
 //! A request that is answered by many frames.
 
 use std::fmt;
+use std::sync::Arc;
 
 use rdcq_wire::{Kind, Message};
 use tokio::sync::oneshot;
 
 use crate::call::{Stream, reply_frame};
 use crate::connection::Ongoing;
+use crate::link::Link;
 use crate::stream::{self, Head, Receiver, Sender};
 use crate::{Body, CallError};
 
@@ -52,7 +54,7 @@ impl Exchange {
     }
 
     fn bare(&self, head: Head) -> Frame {
-        Frame { head, connection: self.ongoing.connection().clone(), body: Body::empty() }
+        Frame { head, link: Arc::clone(self.ongoing.link()), body: Body::empty() }
     }
 }
 
@@ -69,7 +71,7 @@ impl fmt::Debug for Exchange {
 /// One frame of a reply.
 pub struct Frame {
     head: Head,
-    connection: quinn::Connection,
+    link: Arc<Link>,
     /// What follows the header.
     pub body: Body,
 }
@@ -82,7 +84,7 @@ impl Frame {
 
     /// Reads the header. If it is not `M`'s, the peer broke the protocol and the connection is closed.
     pub fn decode<M: Message>(&self) -> Result<M, CallError> {
-        self.head.decode().map_err(|error| stream::violated(&self.connection, error))
+        self.head.decode().map_err(|error| stream::violated(&self.link.quic, error))
     }
 }
 

@@ -45,8 +45,8 @@ pub(crate) async fn say_farewell(link: &Link, grace: Duration) {
 }
 
 /// Waits for the peer's control stream.
-pub(crate) async fn hear(quic: &quinn::Connection) -> Result<Receiver, quinn::ConnectionError> {
-    Ok(Receiver::new(quic.accept_uni().await?, quic.clone(), ResetCode::Refused))
+pub(crate) async fn hear(link: &Arc<Link>) -> Result<Receiver, quinn::ConnectionError> {
+    Ok(Receiver::new(link.quic.accept_uni().await?, Arc::clone(link), ResetCode::Refused))
 }
 
 /// The first word on a peer's control stream.
@@ -58,7 +58,7 @@ pub(crate) async fn hello(words: &mut Receiver) -> Result<Hello, CallError> {
 
 /// Listens to a server that was dialled until it has said Hello, and checks that it is who and what was wanted.
 pub(crate) async fn meet(
-    link: &Link,
+    link: &Arc<Link>,
     own: &Identity,
     addr: SocketAddr,
     expect: Role,
@@ -69,7 +69,7 @@ pub(crate) async fn meet(
         return Err((CloseCode::WrongPeer, error));
     }
     let lost = |error| (CloseCode::Protocol, ConnectError::from_quic(addr, &error));
-    let mut words = hear(&link.quic).await.map_err(lost)?;
+    let mut words = hear(link).await.map_err(lost)?;
     let hello = hello(&mut words).await.map_err(|error| {
         let error = match (error, link.quic.close_reason()) {
             (CallError::Protocol(why), _) => ConnectError::NoHello { addr, why },
@@ -108,9 +108,9 @@ fn contradiction(peer: &Identity, hello: &Hello) -> Result<(), Reason> {
 
 /// Listens to a client that dialled until it has said Hello in time; closes the connection of one that does not, or that
 /// says what its certificate does not.
-pub(crate) async fn be_met(link: &Link, patience: Duration) -> Option<Receiver> {
+pub(crate) async fn be_met(link: &Arc<Link>, patience: Duration) -> Option<Receiver> {
     let heard = async {
-        let mut words = hear(&link.quic).await.ok()?;
+        let mut words = hear(link).await.ok()?;
         let hello = hello(&mut words).await;
         Some((words, hello))
     };

@@ -15,6 +15,7 @@
 mod accept;
 mod activity;
 mod admission;
+mod attend;
 mod audit;
 mod body;
 mod call;

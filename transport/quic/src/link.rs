@@ -59,7 +59,7 @@ pub(crate) struct Link {
     /// Requests of the peer that are being served.
     served: AtomicU32,
     requests: AtomicU64,
-    /// When the connection was last used by either side, in milliseconds after it was opened.
+    /// When the last request or call on it ended, in milliseconds after it was opened.
     used_ms: AtomicU64,
     watched: AtomicBool,
     /// Looks in a row in which nothing had come from the peer.
@@ -222,7 +222,6 @@ impl Link {
 
     /// Counts a request of the peer for as long as what is returned lives.
     pub(crate) fn serve_one(self: &Arc<Self>) -> Served {
-        self.touch();
         self.served.fetch_add(1, Ordering::SeqCst);
         self.move_data();
         Served(Arc::clone(self))
@@ -235,7 +234,6 @@ impl Link {
 
     /// Counts a call of this side for as long as what is returned lives; meanwhile a peer that is gone is noticed.
     pub(crate) fn begin_call(self: &Arc<Self>) -> Calling {
-        self.touch();
         // In one order with the watch that looks whether it has ended.
         self.calls.fetch_add(1, Ordering::SeqCst);
         self.move_data();

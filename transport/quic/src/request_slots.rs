@@ -31,10 +31,11 @@ impl RequestSlots {
     }
 
     /// A request has come, and so many are open now. Says how many slots there are to be from now on, if more than before.
-    pub(crate) fn used(&mut self, now: Instant, open: u32) -> Option<u32> {
+    pub(crate) fn used(&mut self, now: impl FnOnce() -> Instant, open: u32) -> Option<u32> {
         if self.given >= self.most {
             return None;
         }
+        let now = now();
         let since = *self.since.get_or_insert(now);
         if now.saturating_duration_since(since) > BUSY_WITHIN {
             (self.since, self.count) = (Some(now), 0);
@@ -56,16 +57,16 @@ mod tests {
     #[test]
     fn slots_grow_with_what_is_open() {
         let (mut slots, now) = (RequestSlots::new(Plane::Control, 256), Instant::now());
-        assert_eq!([1, 2].map(|open| slots.used(now, open)), [None; 2]);
-        assert_eq!(slots.used(now, 3), Some(32));
-        assert_eq!(slots.used(now + Duration::from_secs(1), 17), Some(256));
-        assert_eq!(slots.used(now + Duration::from_secs(1), 256), None);
+        assert_eq!([1, 2].map(|open| slots.used(|| now, open)), [None; 2]);
+        assert_eq!(slots.used(|| now, 3), Some(32));
+        assert_eq!(slots.used(|| now + Duration::from_secs(1), 17), Some(256));
+        assert_eq!(slots.used(|| now + Duration::from_secs(1), 256), None);
     }
 
     #[test]
     fn slots_grow_with_how_fast_requests_come() {
         let (mut slots, now) = (RequestSlots::new(Plane::Control, 256), Instant::now());
-        let grown: Vec<_> = (0..4).map(|_| slots.used(now, 1)).collect();
+        let grown: Vec<_> = (0..4).map(|_| slots.used(|| now, 1)).collect();
         assert_eq!(grown, [None, None, None, Some(32)]);
     }
 
@@ -73,15 +74,15 @@ mod tests {
     fn a_request_now_and_then_needs_no_more_slots() {
         let (mut slots, start) = (RequestSlots::new(Plane::Control, 256), Instant::now());
         for number in 0..1000 {
-            assert_eq!(slots.used(start + Duration::from_millis(40) * number, 1), None);
+            assert_eq!(slots.used(|| start + Duration::from_millis(40) * number, 1), None);
         }
     }
 
     #[test]
     fn slots_never_outgrow_the_limit() {
         let (mut slots, now) = (RequestSlots::new(Plane::Control, 20), Instant::now());
-        assert_eq!(slots.used(now, 5), Some(20));
-        assert_eq!(slots.used(now, 20), None);
-        assert_eq!(RequestSlots::new(Plane::Control, 3).used(now, 3), None);
+        assert_eq!(slots.used(|| now, 5), Some(20));
+        assert_eq!(slots.used(|| now, 20), None);
+        assert_eq!(RequestSlots::new(Plane::Control, 3).used(|| now, 3), None);
     }
 }

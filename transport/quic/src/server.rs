@@ -31,64 +31,69 @@ pub(crate) struct Server<S> {
 }
 
 impl<S: Service> Dispatch for Server<S> {
+    /// One request, from its prefix to the end of its reply.
     fn handle(
         self: Arc<Self>,
         shared: Arc<Shared>,
         link: Arc<Link>,
         sender: Sender,
-        receiver: Receiver,
+        mut receiver: Receiver,
     ) -> BoxFuture<'static, ()> {
-        Box::pin(self.serve(shared, link, sender, receiver))
+        // Not an `async fn`, which would keep all of these twice.
+        Box::pin(async move {
+            let opening = self.open(&shared, &link, &mut receiver);
+            let opening = soon::within(shared.limits.hello_timeout, opening).await;
+            let Request { kind, header, context, body_len } = match opening {
+                Ok(Ok(Opening::Request(request))) => request,
+                Ok(Ok(Opening::Refused(failure))) => {
+                    drop(receiver);
+                    return refuse(sender, UNREAD, failure).await;
+                }
+                Ok(Ok(Opening::Skipped)) => return end_short(sender),
+                // An error has closed the connection or is a client's that gave up; a slow one need not be answered either.
+                Ok(Err(_)) | Err(_) => return sender.reset(ResetCode::Cancelled),
+            };
+            // What comes with a request is in memory until it is dealt with.
+            let _body = match shared.replies.try_reserve(&link.peer.node, body_len.into()) {
+                Ok(reservation) => reservation,
+                Err(delay) => {
+                    drop(receiver);
+                    shared.port(link.plane).counters.refused("memory");
+                    return refuse(sender, context, busy(delay)).await;
+                }
+            };
+            let scope = scope(&shared, context);
+            let (reply, back) = Reply::new(sender);
+            let call = IncomingCall(Box::new(Parts {
+                scope,
+                context,
+                kind,
+                header,
+                body: Body::last(receiver, body_len, None),
+                draining: shared.draining.clone(),
+                replies: shared.replies.clone(),
+                link: Arc::clone(&link),
+                reply,
+            }));
+            let outcome = self.dispatch(call).await;
+            match &outcome {
+                Outcome::Done(Err(Refusal::Protocol(error))) => {
+                    close(&link.quic, CloseCode::Protocol, &error.to_string());
+                }
+                Outcome::Panicked => {
+                    tracing::error!(peer = %link.peer, request = %kind, trace = context.trace, "the handler panicked");
+                }
+                _ => {}
+            }
+            if let Some(sender) = come_back(back, &outcome, scope.deadline).await {
+                let arrival = scope.deadline.max(shared.env.now() + DELIVERY_TIMEOUT);
+                conclude(sender, kind, context, outcome, arrival).await;
+            }
+        })
     }
 }
 
 impl<S: Service> Server<S> {
-    /// One request, from its prefix to the end of its reply.
-    async fn serve(
-        self: Arc<Self>,
-        shared: Arc<Shared>,
-        link: Arc<Link>,
-        sender: Sender,
-        mut receiver: Receiver,
-    ) {
-        let opening = self.open(&shared, &link, &mut receiver);
-        let opening = soon::within(shared.limits.hello_timeout, opening).await;
-        match opening {
-            Ok(Ok(Opening::Request(Request { kind, header, context, body_len }))) => {
-                // What comes with a request is in memory until it is dealt with.
-                let body = match shared.replies.try_reserve(&link.peer.node, body_len.into()) {
-                    Ok(reservation) => reservation,
-                    Err(delay) => {
-                        drop(receiver);
-                        shared.port(link.plane).counters.refused("memory");
-                        return refuse(sender, context, busy(delay)).await;
-                    }
-                };
-                let (reply, back) = Reply::new(sender);
-                let call = IncomingCall(Box::new(Parts {
-                    scope: scope(&shared, context),
-                    context,
-                    kind,
-                    header,
-                    body: Body::last(receiver, body_len, None),
-                    draining: shared.draining.clone(),
-                    replies: shared.replies.clone(),
-                    link: Arc::clone(&link),
-                    reply,
-                }));
-                self.dispatch(&shared, &link, call, back).await;
-                drop(body);
-            }
-            Ok(Ok(Opening::Refused(failure))) => {
-                drop(receiver);
-                refuse(sender, UNREAD, failure).await;
-            }
-            Ok(Ok(Opening::Skipped)) => end_short(sender),
-            // An error has closed the connection or is a client's that gave up; a slow one need not be answered either.
-            Ok(Err(_)) | Err(_) => sender.reset(ResetCode::Cancelled),
-        }
-    }
-
     /// Reads a request's prefix and, if its caller may ask for that, its header.
     async fn open(
         &self,
@@ -137,49 +142,42 @@ impl<S: Service> Server<S> {
     }
 
     /// Lets the service handle a request until it is done, unwanted or out of time.
-    async fn dispatch(
-        &self,
-        shared: &Shared,
-        link: &Link,
-        call: IncomingCall,
-        mut back: oneshot::Receiver<Sender>,
-    ) {
-        let (kind, context, deadline) = (call.0.kind, call.0.context, call.0.scope.deadline);
-        let unwanted = call.unwanted();
+    async fn dispatch(&self, call: IncomingCall) -> Outcome {
+        let (unwanted, deadline) = (call.unwanted(), call.0.scope.deadline);
         let service = Arc::clone(&self.service);
-        let handler = AssertUnwindSafe(async { service.call(call).await }).catch_unwind();
-        let outcome = {
-            let mut handler = pin!(handler.map(|result| result.map_or(Outcome::Panicked, Outcome::Done)));
-            match poll!(&mut handler) {
-                // Most are done at once, and need neither timer nor watch.
-                Poll::Ready(outcome) => outcome,
-                Poll::Pending => tokio::select! {
+        let mut handler = pin!(AssertUnwindSafe(async move { service.call(call).await }).catch_unwind());
+        let done = match poll!(&mut handler) {
+            // Most are done at once, and need neither timer nor watch.
+            Poll::Ready(done) => done,
+            Poll::Pending => {
+                let given_up = Box::pin(async move {
+                    tokio::select! {
+                        biased;
+                        () = unwanted => Outcome::Unwanted,
+                        () = sleep_until(deadline) => Outcome::TimedOut,
+                    }
+                });
+                tokio::select! {
                     biased;
-                    () = unwanted => Outcome::Unwanted,
-                    outcome = handler => outcome,
-                    () = sleep_until(deadline) => Outcome::TimedOut,
-                },
+                    outcome = given_up => return outcome,
+                    done = handler => done,
+                }
             }
         };
-        // The handler may have moved the call elsewhere, and still be replying there.
-        let sender = match outcome {
-            Outcome::Done(Ok(())) => soon::until(deadline, back).await.ok().and_then(Result::ok),
-            Outcome::Done(Err(_)) | Outcome::Unwanted | Outcome::TimedOut | Outcome::Panicked => {
-                back.try_recv().ok()
-            }
-        };
-        match &outcome {
-            Outcome::Done(Err(Refusal::Protocol(error))) => {
-                close(&link.quic, CloseCode::Protocol, &error.to_string());
-            }
-            Outcome::Panicked => {
-                tracing::error!(peer = %link.peer, request = %kind, trace = context.trace, "the handler panicked");
-            }
-            _ => {}
-        }
-        if let Some(sender) = sender {
-            let arrival = deadline.max(shared.env.now() + DELIVERY_TIMEOUT);
-            conclude(sender, kind, context, outcome, arrival).await;
+        done.map_or(Outcome::Panicked, Outcome::Done)
+    }
+}
+
+/// The half that was replied on. The handler may have moved the call elsewhere, and still be replying there.
+async fn come_back(
+    mut back: oneshot::Receiver<Sender>,
+    outcome: &Outcome,
+    deadline: Instant,
+) -> Option<Sender> {
+    match outcome {
+        Outcome::Done(Ok(())) => soon::until(deadline, back).await.ok()?.ok(),
+        Outcome::Done(Err(_)) | Outcome::Unwanted | Outcome::TimedOut | Outcome::Panicked => {
+            back.try_recv().ok()
         }
     }
 }
@@ -232,7 +230,7 @@ fn scope(shared: &Shared, context: Context) -> Scope {
 async fn conclude(sender: Sender, kind: Kind, context: Context, outcome: Outcome, arrival: Instant) {
     match outcome {
         Outcome::Done(Ok(())) if sender.is_short() => end_short(sender),
-        Outcome::Done(Ok(())) if sender.is_begun() => end(sender, arrival).await,
+        Outcome::Done(Ok(())) if sender.is_begun() => Box::pin(end(sender, arrival)).await,
         Outcome::Done(Ok(())) => {
             tracing::error!(request = %kind, trace = context.trace, "the handler replied nothing");
             let failure = Failure::new(ErrorCode::Internal, "the node has no reply to the request");
@@ -250,8 +248,13 @@ async fn conclude(sender: Sender, kind: Kind, context: Context, outcome: Outcome
     }
 }
 
-/// Ends a reply with a failure; where a frame is half sent, a reset has to say it.
-async fn refuse(mut sender: Sender, context: Context, failure: Failure) {
+/// Ends a reply with a failure; where a frame is half sent, a reset has to say it. Boxed: what is served is not to take
+/// the memory that this needs.
+fn refuse(sender: Sender, context: Context, failure: Failure) -> BoxFuture<'static, ()> {
+    Box::pin(say_failure(sender, context, failure))
+}
+
+async fn say_failure(mut sender: Sender, context: Context, failure: Failure) {
     if sender.is_torn() {
         return sender.reset(ResetCode::Failed);
     }

@@ -7,6 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::OptionFuture;
 use rdcq_wire::frame::EncodeError;
 use rdcq_wire::message::Failure;
 use rdcq_wire::{Context, DecodeError, ErrorCode, Identity, Kind, Message, Request, frame};
@@ -161,12 +163,8 @@ impl IncomingCall {
     }
 
     pub(crate) fn unwanted(&self) -> impl Future<Output = ()> + Send + 'static {
-        let unwanted = self.0.reply.sender.as_ref().map(Sender::unwanted);
-        async move {
-            if let Some(unwanted) = unwanted {
-                unwanted.await;
-            }
-        }
+        // Once it was replied on, nobody waits.
+        OptionFuture::from(self.0.reply.sender.as_ref().map(Sender::unwanted)).map(drop)
     }
 
     /// Resolves when the node goes away: time to end what could go on for long.

@@ -1,14 +1,17 @@
 //! The two halves of a stream, in frames. Both are guarded: dropped too early, they tell the peer so.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use futures_util::future::{pending, ready};
 use quinn::VarInt;
 use rdcq_wire::frame::PREFIX_LEN;
 use rdcq_wire::{CloseCode, DecodeError, Kind, Message, Prefix, ResetCode, frame};
 
 use crate::CallError;
+use crate::link::Link;
 use crate::soon;
 
 /// Chunks taken from QUIC at once; one is what a datagram carried.
@@ -72,10 +75,8 @@ impl Sender {
     /// Writes a frame to a peer that may not want it as much as it said: whether it took the frame. Of one that does not read,
     /// the memory is wanted back.
     pub(crate) async fn frame_while_read(&mut self, head: Bytes, body: Vec<Bytes>) -> bool {
-        if !matches!(soon::within(MAX_STALL, self.head(head)).await, Ok(Ok(()))) {
-            return false;
-        }
-        for mut chunk in body {
+        self.torn = true;
+        for mut chunk in std::iter::once(head).chain(body) {
             while !chunk.is_empty() {
                 let part = chunk.split_to(chunk.len().min(WRITE_CHUNK));
                 self.written += part.len() as u64;
@@ -124,17 +125,12 @@ impl Sender {
 
     /// Resolves when the peer no longer wants what is sent, or is gone.
     pub(crate) fn unwanted(&self) -> impl Future<Output = ()> + Send + 'static {
-        let stopped = self.stream.stopped();
-        async move {
+        // Not an `async` block, which would keep quinn's future twice.
+        self.stream.stopped().then(|stopped| match stopped {
             // quinn stops with 0 a stream that is dropped after everything awaited was read from it.
-            let done = match stopped.await {
-                Ok(code) => code.is_none_or(|code| code.into_inner() == 0),
-                Err(_) => false,
-            };
-            if done {
-                std::future::pending::<()>().await;
-            }
-        }
+            Ok(code) if code.is_none_or(|code| code.into_inner() == 0) => pending().left_future(),
+            Ok(_) | Err(_) => ready(()).right_future(),
+        })
     }
 }
 
@@ -173,7 +169,8 @@ pub(crate) fn decode_as<M: Message>(kind: Kind, header: &[u8]) -> Result<M, Deco
 /// Every read may be given up and begun anew without losing a byte.
 pub(crate) struct Receiver {
     stream: quinn::RecvStream,
-    connection: quinn::Connection,
+    /// Whose connection is closed if the protocol is broken.
+    link: Arc<Link>,
     /// Chunks read from QUIC; those from `next` to `end` were not asked for yet. Empty until a body is read.
     ahead: Vec<Bytes>,
     next: usize,
@@ -186,14 +183,10 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    pub(crate) const fn new(
-        stream: quinn::RecvStream,
-        connection: quinn::Connection,
-        on_drop: ResetCode,
-    ) -> Self {
+    pub(crate) const fn new(stream: quinn::RecvStream, link: Arc<Link>, on_drop: ResetCode) -> Self {
         Self {
             stream,
-            connection,
+            link,
             ahead: Vec::new(),
             next: 0,
             end: 0,
@@ -327,7 +320,7 @@ impl Receiver {
 
     /// Closes the connection because of what came on this stream.
     pub(crate) fn violated(&self, error: DecodeError) -> CallError {
-        violated(&self.connection, error)
+        violated(&self.link.quic, error)
     }
 }
 

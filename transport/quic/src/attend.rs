@@ -1,0 +1,150 @@
+//! Attending to one connection: listening to its peer and serving what it asks for, until the connection is gone.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use futures_util::future::join;
+use futures_util::{FutureExt, poll};
+use rdcq_wire::{CloseCode, ResetCode};
+use tokio::time::timeout;
+
+use crate::Plane;
+use crate::admission::NoSlot;
+use crate::endpoint::{FAREWELL_TIMEOUT, Judged, Shared};
+use crate::greeting;
+use crate::link::{Link, Side};
+use crate::profile::BUSY_CONTROL_WINDOW;
+use crate::request_slots::RequestSlots;
+use crate::stream::{Receiver, Sender, close};
+
+/// Requests of one connection that are looked at in one turn. Then the answers to them are sent, so that the peer has
+/// something to do in the meantime: with 64 small requests in flight, a third more of them a second.
+const TURN: u32 = 8;
+
+/// Listens to a peer and serves its requests until the connection is gone.
+///
+/// `words` is the control stream of a peer that has said Hello.
+#[expect(clippy::manual_async_fn, reason = "an async fn would keep its arguments twice, ten thousand times")]
+pub(crate) fn attend(listed: Listed, words: Option<Box<Receiver>>) -> impl Future<Output = ()> + Send {
+    async move {
+        let Listed { shared, link, .. } = &listed;
+        let listening = async {
+            let words = match words {
+                Some(words) => Some(words),
+                // Boxed, for it is large and soon over.
+                None => Box::pin(listed.meet()).await,
+            };
+            if let Some(mut words) = words {
+                // Whoever was met while the others were told has not heard it yet.
+                if shared.draining.is_cancelled() {
+                    shared.bid_farewell(Arc::clone(link), FAREWELL_TIMEOUT);
+                }
+                greeting::heed(link, &mut words).await;
+                drop(words);
+                if link.quic.accept_uni().await.is_ok() {
+                    close(&link.quic, CloseCode::Protocol, "a second control stream");
+                }
+            }
+        };
+        join(listening, listed.serve_requests()).await;
+    }
+}
+
+/// A connection's entry in the list, and in its peer's account.
+pub(crate) struct Listed {
+    shared: Arc<Shared>,
+    link: Arc<Link>,
+    number: u64,
+}
+
+impl Listed {
+    /// Lists a connection; one that a peer opened needs a slot.
+    pub(crate) fn new(shared: Arc<Shared>, link: &Arc<Link>, judged: Judged) -> Self {
+        let number = shared.next_link.fetch_add(1, Ordering::Relaxed);
+        shared.links().insert(number, Arc::clone(link));
+        // Whom this node believes may have changed while the peer was met; from here on, it is told.
+        if shared.judged() != judged {
+            shared.disown_if_refused(&shared.security(), link);
+        }
+        Self { shared, link: Arc::clone(link), number }
+    }
+
+    /// Lists a connection that a peer opened, if it may have one more.
+    pub(crate) fn accepted(
+        shared: Arc<Shared>,
+        link: &Arc<Link>,
+        judged: Judged,
+    ) -> Result<Self, (Arc<Shared>, NoSlot)> {
+        let taken = shared.port(link.plane).peers().try_take(&link.peer.node);
+        match taken {
+            Ok(_) => Ok(Self::new(shared, link, judged)),
+            Err(none) => Err((shared, none)),
+        }
+    }
+
+    /// Says Hello to a peer that has connected, waits for its own, and makes use of the connection if the peer serves.
+    async fn meet(&self) -> Option<Box<Receiver>> {
+        let Self { shared, link, .. } = self;
+        let patience = shared.limits.hello_timeout;
+        let hello = shared.hello();
+        let greeting = timeout(patience, greeting::introduce(link, &hello));
+        let (greeted, words) = join(greeting, greeting::be_met(link, patience)).await;
+        if !matches!(greeted, Ok(Ok(()))) {
+            tracing::debug!(remote = %link.remote, "the peer was not greeted");
+        }
+        let words = Box::new(words?);
+        let host = shared.host.get().and_then(Weak::upgrade);
+        if let (Some(host), Some(role)) = (host, link.serving()) {
+            host.adopt(link, role);
+        }
+        Some(words)
+    }
+
+    /// Serves what the peer asks for until the connection is gone.
+    async fn serve_requests(&self) {
+        let Self { shared, link, .. } = self;
+        let Some(serving) = shared.serving.get() else {
+            // It allows no requests. Boxed: connections that are asked need no memory for it.
+            Box::pin(link.quic.closed()).await;
+            return;
+        };
+        let mut slots = RequestSlots::new(link.plane, shared.limits.max_streams);
+        let mut in_turn = 0;
+        while let Ok((send, receive)) = link.quic.accept_bi().await {
+            let served = link.serve_one();
+            if let Some(more) = slots.used(|| shared.env.now(), link.being_served()) {
+                link.quic.set_max_concurrent_bi_streams(more.into());
+                if link.plane == Plane::Control {
+                    link.quic.set_receive_window(BUSY_CONTROL_WINDOW.into());
+                }
+            }
+            let sender = Sender::new(send, ResetCode::Failed);
+            let receiver = Receiver::new(receive, Arc::clone(link), ResetCode::Refused);
+            // The endpoint is closed, and the connection with it.
+            let Some(service) = serving.service.upgrade() else { return };
+            let request = service.handle(Arc::clone(shared), Arc::clone(link), sender, receiver);
+            let mut request = shared.calls.track_future(request.map(|()| drop(served)));
+            // Most requests are done when they are first looked at, and need no task.
+            if poll!(&mut request).is_pending() {
+                link.env.spawn(request);
+            }
+            in_turn += 1;
+            if in_turn == TURN {
+                in_turn = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let Self { shared, link, number } = self;
+        shared.links().remove(number);
+        let port = shared.port(link.plane);
+        port.counters.closed(&link.quic.stats());
+        if link.side == Side::Accepted {
+            port.peers().give_back(&link.peer.node);
+        }
+    }
+}
