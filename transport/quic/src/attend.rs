@@ -1,7 +1,10 @@
 //! Attending to one connection: listening to its peer and serving what it asks for, until the connection is gone.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
 
 use futures_util::future::join;
 use futures_util::{FutureExt, poll};
@@ -46,7 +49,18 @@ pub(crate) fn attend(listed: Listed, words: Option<Box<Receiver>>) -> impl Futur
                 }
             }
         };
-        join(listening, listed.serve_requests()).await;
+        // Requests are many and words are few: who is woken for a request does not look for a word.
+        let (mut listening, mut serving) = (pin!(listening), pin!(listed.serve_requests()));
+        let (mut all_heard, mut all_served) = (false, false);
+        poll_fn(|context| {
+            if link.word.was_rung(context) && !all_heard {
+                let waker = Waker::from(Arc::clone(link));
+                all_heard = listening.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+            }
+            all_served = all_served || serving.as_mut().poll(context).is_ready();
+            if all_heard && all_served { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }
 

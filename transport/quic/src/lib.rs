@@ -17,6 +17,7 @@ mod activity;
 mod admission;
 mod attend;
 mod audit;
+mod bell;
 mod body;
 mod call;
 mod connection;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Wake;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::Plane;
 use crate::activity::Activity;
+use crate::bell::Bell;
 use crate::greeting;
 use crate::stats::ConnectionStats;
 use crate::stream::{Sender, close};
@@ -70,6 +72,8 @@ pub(crate) struct Link {
     activity: Arc<Activity>,
     /// This side's control stream. Taken out while it is written to.
     control: Mutex<Option<Sender>>,
+    /// Rung when something comes on the peer's.
+    pub(crate) word: Bell,
 }
 
 /// What the peer said of itself.
@@ -111,6 +115,7 @@ impl Link {
             heard: AtomicU64::new(0),
             activity,
             control: Mutex::new(None),
+            word: Bell::new(),
         })
     }
 
@@ -279,6 +284,17 @@ impl Link {
 
     fn control(&self) -> std::sync::MutexGuard<'_, Option<Sender>> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes whoever attends to the connection, for the peer's control stream.
+impl Wake for Link {
+    fn wake(self: Arc<Self>) {
+        self.word.ring();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.word.ring();
     }
 }
 

@@ -15,9 +15,11 @@ use crate::link::Link;
 use crate::soon;
 
 /// Chunks taken from QUIC at once; one is what a datagram carried.
-const READ_AHEAD: usize = 32;
+const READ_AHEAD: u8 = 32;
 /// Bytes taken from QUIC at once where a frame begins: most have no more.
 const HEAD_AHEAD: usize = 512;
+/// Bytes of a prefix and a header of the usual length.
+const HEAD: usize = 128;
 /// Bytes handed to QUIC at once. It frees a chunk only when its last byte is acknowledged.
 const WRITE_CHUNK: usize = 256 * 1024;
 /// Bytes of a reply that arrive soon: QUIC may send as many before the first acknowledgement.
@@ -171,10 +173,12 @@ pub(crate) struct Receiver {
     stream: quinn::RecvStream,
     /// Whose connection is closed if the protocol is broken.
     link: Arc<Link>,
-    /// Chunks read from QUIC; those from `next` to `end` were not asked for yet. Empty until a body is read.
+    /// What was read from QUIC where a frame began, and not asked for yet.
+    first: Bytes,
+    /// Chunks read from QUIC after that; those from `next` to `end` were not asked for yet. Empty until a body is read.
     ahead: Vec<Bytes>,
-    next: usize,
-    end: usize,
+    next: u8,
+    end: u8,
     /// Prefix and header so far.
     head: Vec<u8>,
     /// Bytes to leave out before the next frame.
@@ -187,6 +191,7 @@ impl Receiver {
         Self {
             stream,
             link,
+            first: Bytes::new(),
             ahead: Vec::new(),
             next: 0,
             end: 0,
@@ -233,8 +238,8 @@ impl Receiver {
         if !self.gather(PREFIX_LEN + usize::from(prefix.header_len)).await? {
             return Err(self.violated(DecodeError::Truncated));
         }
-        let header = self.head.split_off(PREFIX_LEN);
-        self.head.clear();
+        let mut header = std::mem::take(&mut self.head);
+        header.drain(..PREFIX_LEN);
         Ok(header)
     }
 
@@ -244,9 +249,14 @@ impl Receiver {
         while self.head.len() < len {
             let missing = len - self.head.len();
             match self.take_ahead(missing) {
-                Some(chunk) => self.head.extend_from_slice(&chunk),
+                Some(chunk) => {
+                    if self.head.is_empty() {
+                        self.head.reserve(HEAD);
+                    }
+                    self.head.extend_from_slice(&chunk);
+                }
                 None => match self.stream.read_chunk(missing.max(HEAD_AHEAD), true).await? {
-                    Some(chunk) => self.set_ahead(chunk.bytes),
+                    Some(chunk) => self.first = chunk.bytes,
                     None => return Ok(false),
                 },
             }
@@ -260,30 +270,23 @@ impl Receiver {
             if let Some(chunk) = self.take_ahead(max) {
                 return Ok(Some(chunk));
             }
-            self.ahead.resize_with(READ_AHEAD, Bytes::new);
+            self.ahead.resize_with(usize::from(READ_AHEAD), Bytes::new);
             (self.next, self.end) = (0, 0);
             match self.stream.read_chunks(&mut self.ahead).await? {
-                Some(count) => self.end = count,
+                Some(count) => self.end = u8::try_from(count).unwrap_or(READ_AHEAD),
                 None => return Ok(None),
             }
         }
     }
 
-    /// Keeps what was read when nothing else was.
-    fn set_ahead(&mut self, chunk: Bytes) {
-        debug_assert!(self.next == self.end, "what was read before comes first");
-        if self.ahead.is_empty() {
-            self.ahead.reserve_exact(1);
-            self.ahead.push(Bytes::new());
-        }
-        self.ahead[0] = chunk;
-        (self.next, self.end) = (0, 1);
-    }
-
     /// At most `max` bytes of those that were read from QUIC already.
     pub(crate) fn take_ahead(&mut self, max: usize) -> Option<Bytes> {
+        if !self.first.is_empty() {
+            let len = self.first.len().min(max);
+            return Some(self.first.split_to(len));
+        }
         while self.next < self.end {
-            let chunk = &mut self.ahead[self.next];
+            let chunk = &mut self.ahead[usize::from(self.next)];
             if chunk.len() > max {
                 return Some(chunk.split_to(max));
             }
