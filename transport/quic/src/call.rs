@@ -1,7 +1,5 @@
 //! One request and its answer.
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::connection::Ongoing;
 use crate::stream::{Head, Receiver, Sender};
-use crate::{Body, CallError, Exchange};
+use crate::{Body, CallError};
 
 /// What every call carries on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,15 +40,6 @@ pub struct Answer<M> {
     pub body: Body,
 }
 
-/// A request under way, whose body is sent bit by bit. Dropped, it is cancelled.
-pub struct Outgoing<R> {
-    stream: Stream,
-    announced: u32,
-    sent: u64,
-    wanted: bool,
-    reply: PhantomData<fn() -> R>,
-}
-
 /// Both halves of a request's stream, and the call that they serve.
 pub(crate) struct Stream {
     pub(crate) sender: Sender,
@@ -74,10 +63,29 @@ impl Stream {
         Ok(Self { sender, receiver, ongoing })
     }
 
+    /// Sends the request's body, or what of it the peer reads: it may know enough before.
+    pub(crate) async fn send(&mut self, body: Vec<Bytes>) -> Result<(), CallError> {
+        for chunk in body {
+            let Self { sender, ongoing, .. } = self;
+            if !ongoing.within(async { until_stopped(sender.chunk(chunk).await) }).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Ends the request.
     pub(crate) fn end(&mut self) {
         self.sender.complete();
         self.sender.end();
+    }
+
+    /// Waits for the one answer to a request that has ended.
+    pub(crate) async fn answer<M: Message>(mut self) -> Result<Answer<M>, CallError> {
+        let head = reply_frame(&mut self.sender, &mut self.receiver, &self.ongoing).await?;
+        let head = head.ok_or_else(|| self.receiver.violated(DecodeError::Truncated))?;
+        let message = head.decode().map_err(|error| self.receiver.violated(error))?;
+        Ok(Answer { message, body: Body::last(self.receiver, head.body_len, Some(self.ongoing)) })
     }
 }
 
@@ -106,58 +114,6 @@ fn until_stopped(written: Result<(), quinn::WriteError>) -> Result<bool, CallErr
         Ok(()) => Ok(true),
         Err(quinn::WriteError::Stopped(_)) => Ok(false),
         Err(error) => Err(error.into()),
-    }
-}
-
-impl<R: Request> Outgoing<R> {
-    pub(crate) const fn new(stream: Stream, announced: u32) -> Self {
-        Self { stream, announced, sent: 0, wanted: true, reply: PhantomData }
-    }
-
-    /// Whether the peer still reads the body. If not, go on to its answer.
-    pub const fn is_wanted(&self) -> bool {
-        self.wanted
-    }
-
-    /// Sends the next bytes of the body. Once the peer no longer reads they go nowhere.
-    pub async fn send(&mut self, chunk: Bytes) -> Result<(), CallError> {
-        self.sent += chunk.len() as u64;
-        if self.sent > u64::from(self.announced) {
-            return Err(CallError::Length { announced: self.announced, sent: self.sent });
-        }
-        if self.wanted {
-            let Stream { sender, ongoing, .. } = &mut self.stream;
-            self.wanted = ongoing.within(async { until_stopped(sender.chunk(chunk).await) }).await?;
-        }
-        Ok(())
-    }
-
-    /// Ends the request and waits for the answer.
-    pub async fn answer(mut self) -> Result<Answer<R::Reply>, CallError> {
-        if self.wanted && self.sent != u64::from(self.announced) {
-            return Err(CallError::Length { announced: self.announced, sent: self.sent });
-        }
-        self.stream.end();
-        let Stream { mut sender, mut receiver, ongoing } = self.stream;
-        let head = reply_frame(&mut sender, &mut receiver, &ongoing).await?;
-        let head = head.ok_or_else(|| receiver.violated(DecodeError::Truncated))?;
-        let message = head.decode().map_err(|error| receiver.violated(error))?;
-        Ok(Answer { message, body: Body::last(receiver, head.body_len, Some(ongoing)) })
-    }
-
-    pub(crate) fn exchange(mut self) -> Exchange {
-        self.stream.end();
-        Exchange::new(self.stream)
-    }
-}
-
-impl<R: Request> fmt::Debug for Outgoing<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outgoing")
-            .field("request", &R::KIND)
-            .field("announced", &self.announced)
-            .field("sent", &self.sent)
-            .finish_non_exhaustive()
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::call::{Stream, body_len};
 use crate::link::{Calling, Link};
 use crate::soon;
-use crate::{Answer, CallError, Exchange, Lost, Outgoing, Scope};
+use crate::{Answer, CallError, Exchange, Lost, Scope};
 
 /// A connection to a peer that is who and what was wanted. Cheap to clone.
 ///
@@ -66,29 +66,26 @@ impl Connection {
         request: &R,
         body: Vec<Bytes>,
     ) -> Result<Answer<R::Reply>, CallError> {
-        let mut outgoing = self.begin(scope, request, body_len::<R>(&body)?).await?;
-        for chunk in body {
-            outgoing.send(chunk).await?;
+        let mut stream = self.open(scope, request, body_len::<R>(&body)?).await?;
+        if !body.is_empty() {
+            stream.send(body).await?;
         }
-        outgoing.answer().await
-    }
-
-    /// Asks, with a body of `body_len` bytes that is yet to be sent.
-    pub async fn begin<R: Request>(
-        &self,
-        scope: Scope,
-        request: &R,
-        body_len: u32,
-    ) -> Result<Outgoing<R>, CallError> {
-        let link = self.link();
-        let context = scope.context(link.next_request(), link.env.now())?;
-        let stream = Stream::open(Ongoing::new(&self.0, scope.deadline), context, request, body_len).await?;
-        Ok(Outgoing::new(stream, body_len))
+        stream.end();
+        stream.answer().await
     }
 
     /// Asks for an answer of many frames.
     pub async fn exchange<R: Request>(&self, scope: Scope, request: &R) -> Result<Exchange, CallError> {
-        Ok(self.begin(scope, request, 0).await?.exchange())
+        let mut stream = self.open(scope, request, 0).await?;
+        stream.end();
+        Ok(Exchange::new(stream))
+    }
+
+    /// Asks, with a body of `body_len` bytes that is yet to be sent.
+    async fn open<R: Request>(&self, scope: Scope, request: &R, body_len: u32) -> Result<Stream, CallError> {
+        let link = self.link();
+        let context = scope.context(link.next_request(), link.env.now())?;
+        Stream::open(Ongoing::new(&self.0, scope.deadline), context, request, body_len).await
     }
 }
 

@@ -249,14 +249,6 @@ pub enum CallError {
     /// The request must not be sent: our fault.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// The body is not as long as was announced: our fault.
-    #[error("{sent} bytes of body for a request that announced {announced}")]
-    Length {
-        /// Bytes announced.
-        announced: u32,
-        /// Bytes sent, or about to be.
-        sent: u64,
-    },
 }
 
 impl CallError {
@@ -269,7 +261,7 @@ impl CallError {
             Self::TimedOut => ErrorCode::TimedOut,
             Self::Aborted(Some(ResetCode::Failed)) => ErrorCode::Internal,
             Self::Aborted(_) => ErrorCode::Unavailable,
-            Self::Protocol(_) | Self::Encode(_) | Self::Length { .. } => ErrorCode::Internal,
+            Self::Protocol(_) | Self::Encode(_) => ErrorCode::Internal,
         }
     }
 }

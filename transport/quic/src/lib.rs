@@ -39,7 +39,7 @@ pub mod stats;
 mod stream;
 
 pub use body::Body;
-pub use call::{Answer, Outgoing, Scope};
+pub use call::{Answer, Scope};
 pub use connection::Connection;
 pub use endpoint::{Endpoint, Judge, Security};
 pub use error::{CallError, ConnectError, Lost, OpenError};

@@ -169,7 +169,7 @@ impl Pool {
         deadline: Instant,
     ) -> Result<(Connection, Origin), CallError> {
         loop {
-            let found = self.0.slots().look_up(key, self.0.env.now());
+            let found = self.0.slots().look_up(key, || self.0.env.now());
             let mut dialled = match found {
                 Found::Open(connection) => return Ok((connection, Origin::Kept)),
                 Found::Wait(dialled) => dialled,

@@ -47,9 +47,11 @@ impl Profile {
         send_window: 256 * 1024,
         batches: false,
         find_mtu: false,
-        // Replies carry most acknowledgements.
+        // Few are worth a datagram of their own.
         ack_after: Some(10),
-        initial_window: None,
+        // QUIC's own ten datagrams are as many as come before an acknowledgement: who asks for much at once would wait
+        // for the delay that these may have, over and over.
+        initial_window: Some(64 * 1024),
     };
 
     /// Connections that carry pieces: few, and never idle for long.

@@ -18,8 +18,6 @@ use crate::soon;
 const READ_AHEAD: u8 = 32;
 /// Bytes taken from QUIC at once where a frame begins: most have no more.
 const HEAD_AHEAD: usize = 512;
-/// Bytes of a prefix and a header of the usual length.
-const HEAD: usize = 128;
 /// Bytes handed to QUIC at once. It frees a chunk only when its last byte is acknowledged.
 const WRITE_CHUNK: usize = 256 * 1024;
 /// Bytes of a reply that arrive soon: QUIC may send as many before the first acknowledgement.
@@ -251,7 +249,7 @@ impl Receiver {
             match self.take_ahead(missing) {
                 Some(chunk) => {
                     if self.head.is_empty() {
-                        self.head.reserve(HEAD);
+                        self.head.reserve(frame::USUAL_LEN);
                     }
                     self.head.extend_from_slice(&chunk);
                 }

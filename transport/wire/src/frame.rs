@@ -93,13 +93,18 @@ enum Envelope<H> {
     V1(Context, H),
 }
 
+/// Bytes of a prefix and a header of the usual length.
+pub const USUAL_LEN: usize = 128;
+
 /// Prefix and header of a frame whose body, if any, has `body_len` bytes and follows.
 pub fn encode<M: Message>(context: Context, message: &M, body_len: u32) -> Result<Bytes, EncodeError> {
     let max = M::KIND.max_body();
     if body_len > max {
         return Err(EncodeError::Body { kind: M::KIND, len: body_len, max });
     }
-    let bytes = postcard::to_extend(&Envelope::V1(context, message), vec![0; PREFIX_LEN])
+    let mut bytes = Vec::with_capacity(USUAL_LEN);
+    bytes.resize(PREFIX_LEN, 0);
+    let bytes = postcard::to_extend(&Envelope::V1(context, message), bytes)
         .map_err(|_| EncodeError::Header { kind: M::KIND, len: 0 })?;
     let len = bytes.len() - PREFIX_LEN;
     let header_len = u16::try_from(len).ok().filter(|len| *len <= MAX_HEADER);

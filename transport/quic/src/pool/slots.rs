@@ -55,7 +55,7 @@ pub(super) enum Found {
 }
 
 impl Slots {
-    pub(super) fn look_up(&mut self, key: Key, now: Instant) -> Found {
+    pub(super) fn look_up(&mut self, key: Key, now: impl FnOnce() -> Instant) -> Found {
         self.uses += 1;
         let failures = match self.by_key.get_mut(&key) {
             Some(Slot::Open { connection, used }) if connection.is_usable() => {
@@ -63,7 +63,7 @@ impl Slots {
                 return Found::Open(connection.clone());
             }
             Some(Slot::Dialling { dialled, .. }) => return Found::Wait(dialled.clone()),
-            Some(Slot::Failed { until, error, .. }) if now < *until => {
+            Some(Slot::Failed { until, error, .. }) if now() < *until => {
                 return Found::Later { until: *until, error: error.clone() };
             }
             Some(Slot::Failed { failures, .. }) => *failures,
@@ -197,11 +197,11 @@ mod tests {
         let error = ConnectError::TimedOut { addr: key.0 };
         let mut now = start;
         for wait in [100, 200, 400] {
-            assert!(matches!(slots.look_up(key, now), Found::Dial(..)));
-            assert!(matches!(slots.look_up(key, now), Found::Wait(_)), "one dial at a time");
+            assert!(matches!(slots.look_up(key, || now), Found::Dial(..)));
+            assert!(matches!(slots.look_up(key, || now), Found::Wait(_)), "one dial at a time");
             assert!(slots.settle_dial(key, Err(error.clone()), true, now, 0.0).is_err());
             let due = now + Duration::from_millis(wait);
-            match slots.look_up(key, due - Duration::from_millis(1)) {
+            match slots.look_up(key, || due - Duration::from_millis(1)) {
                 Found::Later { until, error: why } => assert_eq!((until, &why), (due, &error)),
                 _ => panic!("it is not due for {wait} ms"),
             }
@@ -217,7 +217,7 @@ mod tests {
     fn failures_make_room_and_dials_do_not() {
         let (mut slots, now) = (Slots::default(), Instant::now());
         let keys = [1, 2, 3].map(|port| (([10, 0, 0, 1], port).into(), rdcq_wire::Role::Origin));
-        let dials = keys.map(|key| slots.look_up(key, now));
+        let dials = keys.map(|key| slots.look_up(key, || now));
         let error = ConnectError::TimedOut { addr: keys[1].0 };
         assert!(slots.settle_dial(keys[1], Err(error), true, now, 0.0).is_err());
         slots.tidy(1, now);

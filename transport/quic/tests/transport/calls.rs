@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rdcq_transport::{CallError, IncomingCall, Refusal, Scope};
 use rdcq_wire::message::{Complete, Failure, Have, Pieces, PutPieces, Stored};
 use rdcq_wire::{DecodeError, ErrorCode, Kind, List, ResetCode, Role, Span};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::pair::{DropBell, Once, Pair, get_pieces, pattern, pieces, put_pieces, reply_pieces, soon, watch};
 
@@ -56,37 +56,16 @@ async fn eight_mebibytes_arrive_as_sent_in_both_directions() {
 }
 
 #[tokio::test]
-async fn a_body_can_be_forwarded_bit_by_bit() {
-    let pair = Pair::new(async |mut call: IncomingCall| {
-        let mut len = 0;
-        while let Some(chunk) = call.body().next().await? {
-            len += chunk.len();
-        }
-        assert_eq!(len, 3000);
-        call.reply(&Stored {}, Vec::new()).await
-    });
-    let connection = pair.connect().await;
-    let mut outgoing = connection.begin(pair.scope(), &put_pieces(), 3000).await.unwrap();
-    for _ in 0..3 {
-        outgoing.send(pattern(1000)).await.unwrap();
-    }
-    assert_eq!(outgoing.answer().await.unwrap().message, Stored {});
-}
-
-#[tokio::test]
-async fn a_body_of_another_length_than_announced_is_not_sent() {
+async fn a_body_that_is_too_long_is_not_sent() {
     let pair = Pair::new(async |mut call: IncomingCall| {
         call.take_body().collect().await?;
         call.reply(&Stored {}, Vec::new()).await
     });
     let connection = pair.connect().await;
-    let mut long = connection.begin(pair.scope(), &put_pieces(), 10).await.unwrap();
-    assert_eq!(long.send(pattern(11)).await, Err(CallError::Length { announced: 10, sent: 11 }));
-    let short = connection.begin(pair.scope(), &put_pieces(), 10).await.unwrap();
-    assert_eq!(short.answer().await.unwrap_err(), CallError::Length { announced: 10, sent: 0 });
     let limit = Kind::PutPieces.max_body() as usize;
     let over = connection.call(pair.scope(), &put_pieces(), vec![pattern(limit + 1)]).await;
     assert!(matches!(over, Err(CallError::Encode(_))), "{over:?}");
+    assert_eq!(pair.calls(), 0);
     connection.call(pair.scope(), &put_pieces(), vec![pattern(10)]).await.unwrap();
 }
 
@@ -205,12 +184,9 @@ async fn a_caller_of_the_wrong_role_is_denied_before_its_body_is_read() {
     let pair = Pair::new(reply_pieces);
     let agent = pair.node("agent", &[Role::Agent]);
     let connection = pair.connect_from(&agent).await.unwrap();
-    let mut outgoing = connection.begin(pair.scope(), &put_pieces(), 8 * MIB as u32).await.unwrap();
     // More than the server's window for a stream: nobody would ever take all of it.
-    while outgoing.is_wanted() {
-        outgoing.send(pattern(64 * 1024)).await.unwrap();
-    }
-    let error = outgoing.answer().await.unwrap_err();
+    let body = vec![pattern(64 * 1024); 8 * MIB / (64 * 1024)];
+    let error = connection.call(pair.scope(), &put_pieces(), body).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Denied);
     assert_eq!(pair.calls(), 0);
     connection.call(pair.scope(), &get_pieces(0), Vec::new()).await.unwrap();
@@ -294,17 +270,26 @@ async fn a_body_that_is_left_stops_its_sender() {
 async fn a_body_that_breaks_off_reaches_the_handler_as_an_error() {
     let (begun, mut began) = mpsc::unbounded_channel();
     let (result, mut results) = mpsc::unbounded_channel();
+    let broken_off = Arc::new(Notify::new());
+    let go_on = Arc::clone(&broken_off);
     let pair = Pair::new(move |mut call: IncomingCall| {
         begun.send(()).unwrap();
-        let (body, result) = (call.take_body(), result.clone());
-        tokio::spawn(async move { result.send(body.collect().await.map(|_| ())).unwrap() });
+        let (body, result, go_on) = (call.take_body(), result.clone(), Arc::clone(&go_on));
+        tokio::spawn(async move {
+            go_on.notified().await;
+            result.send(body.collect().await.map(|_| ())).unwrap();
+        });
         async move { call.reply(&Stored {}, Vec::new()).await }
     });
     let connection = pair.connect().await;
-    let mut outgoing = connection.begin(pair.scope(), &put_pieces(), 100).await.unwrap();
-    outgoing.send(pattern(50)).await.unwrap();
+    let (caller, scope) = (connection.clone(), pair.scope());
+    // More than the server's window for a stream, so that it is never sent whole.
+    let call = tokio::spawn(async move {
+        let _ = caller.call(scope, &put_pieces(), vec![pattern(8 * MIB)]).await;
+    });
     began.recv().await.unwrap();
-    drop(outgoing);
+    call.abort();
+    broken_off.notify_one();
     let error = soon(results.recv()).await.unwrap().unwrap_err();
     assert_eq!(error, CallError::Aborted(Some(ResetCode::Cancelled)));
     assert!(connection.is_usable());
