@@ -10,6 +10,7 @@ mod bulk;
 mod calling;
 mod client;
 mod connections;
+mod cores;
 mod files;
 mod flood;
 mod handshakes;

@@ -1,5 +1,7 @@
 //! `requests`: about 64 bytes each way, one and 64 at a time, and while files are pulled.
 //!
+//! Whoever answers and whoever asks have a core each, except while files are pulled.
+//!
 //! rdcq's request is one that costs an origin next to nothing, over a pool, as nodes ask each other. Bare asks and is
 //! answered with as many bytes as that has, each on a stream of its own.
 
@@ -11,6 +13,7 @@ use rdcq_wire::Role;
 
 use crate::calling::Rate;
 use crate::client::ask_lens;
+use crate::cores::OneCore;
 use crate::files::parse_size;
 use crate::herd::{ETHERNET_DATAGRAM, Herd};
 use crate::processes::Part;
@@ -28,11 +31,11 @@ pub(crate) struct Arguments {
     /// Size of the files that are pulled.
     #[arg(long, default_value = "256MiB", value_parser = parse_size)]
     size: u64,
-    /// Seconds for each run of each side.
-    #[arg(long, default_value_t = 2.0)]
+    /// Seconds for each run of each side. Many short ones see the same noise on both sides.
+    #[arg(long, default_value_t = 0.2)]
     seconds: f64,
     /// How many times each side is run, in turn.
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 100)]
     runs: usize,
     /// Where files are made; a folder in memory keeps the disk's noise out.
     #[arg(long, default_value = "/dev/shm")]
@@ -42,6 +45,15 @@ pub(crate) struct Arguments {
     output: Output,
 }
 
+/// Where those that ask and those that answer run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Placed {
+    /// On a core each.
+    Apart,
+    /// Wherever the kernel has them.
+    Any,
+}
+
 /// Who asks: an origin, or a bare server, which is kept here.
 struct Askers {
     rdcq: Part,
@@ -49,13 +61,23 @@ struct Askers {
     _server: Part,
 }
 
+/// The core of those that answer, and that of those that ask.
+const ANSWERING: usize = 0;
+const ASKING: usize = 1;
+
 impl Askers {
-    async fn start(herd: &Herd) -> anyhow::Result<Self> {
+    async fn start(herd: &Herd, cores: Placed) -> anyhow::Result<Self> {
+        let keep = |core| (cores == Placed::Apart).then(|| OneCore::keep(core)).transpose();
+        let asking = keep(ASKING)?;
         let (certs, addr) = (herd.certs(), herd.origin_addr().to_string());
         let (rdcq, _) = Part::start(&["caller", &certs, &addr, Role::Origin.name()]).await?;
+        drop(asking);
         let (request, answer) = ask_lens()?;
         let (request, answer) = (request.to_string(), answer.to_string());
+        let answering = keep(ANSWERING)?;
         let (server, addr) = Part::start(&["bare-server", "answer", &certs, "0", &request, &answer]).await?;
+        drop(answering);
+        let _asking = keep(ASKING)?;
         let (bare, _) = Part::start(&["bare-caller", &certs, &addr, "0", &request, &answer]).await?;
         Ok(Self { rdcq, bare, _server: server })
     }
@@ -72,8 +94,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let folder = tempfile::Builder::new().prefix("rdcq-requests-").tempdir_in(&arguments.dir)?;
     let herd = Herd::new(folder.path(), ETHERNET_DATAGRAM, 0)?;
+    let answering = OneCore::keep(ANSWERING)?;
     let _origin = herd.start_origin().await?;
-    let mut askers = Askers::start(&herd).await?;
+    drop(answering);
+    let mut askers = Askers::start(&herd, Placed::Apart).await?;
     let mut lines = Vec::new();
     for (name, in_flight) in [("sequential", 1), ("64-in-flight", IN_FLIGHT)] {
         let runs =

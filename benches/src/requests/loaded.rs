@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Arguments, Askers};
+use super::{Arguments, Askers, Placed};
 use crate::calling::Rate;
 use crate::herd::{ETHERNET_DATAGRAM, Herd, Seeded};
 use crate::report::{self, Line};
@@ -26,7 +26,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new().prefix("rdcq-loaded-").tempdir_in(&arguments.dir)?;
     let herd = Herd::new(folder.path(), ETHERNET_DATAGRAM, 0)?;
     let seeded = Seeded::start(herd, arguments.size).await?;
-    let mut askers = Askers::start(&seeded.herd).await?;
+    let mut askers = Askers::start(&seeded.herd, Placed::Any).await?;
     let slices = async {
         tokio::time::sleep(WARM_UP).await;
         let slices = turns::pairs(arguments.runs, async |turn| {
