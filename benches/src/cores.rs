@@ -4,6 +4,9 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Has processes run on one core that are started while it lives. Two that only wait for each other are put on one core
 /// by the kernel now and then, and stay there: twice as slow at 64 requests in flight, whoever they are.
+///
+/// It is the thread that keeps it that has one core, and what is started from there: hold it across an await only in what
+/// the runtime's own thread polls.
 pub(crate) struct OneCore {
     before: CpuSet,
 }

@@ -31,18 +31,29 @@ pub(crate) struct Arguments {
     /// Size of the files that are pulled.
     #[arg(long, default_value = "256MiB", value_parser = parse_size)]
     size: u64,
-    /// Seconds for each run of each side. Many short ones see the same noise on both sides.
-    #[arg(long, default_value_t = 0.2)]
-    seconds: f64,
-    /// How many times each side is run, in turn.
-    #[arg(long, default_value_t = 100)]
-    runs: usize,
+    /// Seconds for each run of each side: 0.2, for many short ones see the same noise on both sides; 2 with `--loaded`, where
+    /// requests are fewer.
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// How many times each side is run, in turn: 100, and 15 with `--loaded`.
+    #[arg(long)]
+    runs: Option<usize>,
     /// Where files are made; a folder in memory keeps the disk's noise out.
     #[arg(long, default_value = "/dev/shm")]
     dir: PathBuf,
     /// How results are printed.
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
+}
+
+impl Arguments {
+    fn seconds(&self) -> f64 {
+        self.seconds.unwrap_or(if self.loaded { 2.0 } else { 0.2 })
+    }
+
+    fn runs(&self) -> usize {
+        self.runs.unwrap_or(if self.loaded { 15 } else { 100 })
+    }
 }
 
 /// Where those that ask and those that answer run.
@@ -100,8 +111,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut askers = Askers::start(&herd, Placed::Apart).await?;
     let mut lines = Vec::new();
     for (name, in_flight) in [("sequential", 1), ("64-in-flight", IN_FLIGHT)] {
-        let runs =
-            turns::pairs(arguments.runs, async |turn| askers.ask(turn, in_flight, arguments.seconds).await);
+        let runs = turns::pairs(arguments.runs(), async |turn| {
+            askers.ask(turn, in_flight, arguments.seconds()).await
+        });
         let runs = runs.await?;
         let line = |variant, unit, figure: &dyn Fn(&Rate) -> f64| {
             Line::of("requests", format!("{name}{variant}"), unit, &figures(&runs, figure))

@@ -29,9 +29,9 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut askers = Askers::start(&seeded.herd, Placed::Any).await?;
     let slices = async {
         tokio::time::sleep(WARM_UP).await;
-        let slices = turns::pairs(arguments.runs, async |turn| {
+        let slices = turns::pairs(arguments.runs(), async |turn| {
             let before = Cores::now()?;
-            let rate = askers.ask(turn, 1, arguments.seconds).await?;
+            let rate = askers.ask(turn, 1, arguments.seconds()).await?;
             Ok(Slice { rate, busy_percent: Cores::now()?.busy_percent_since(before) })
         });
         slices.await

@@ -20,8 +20,8 @@ use crate::profile::BUSY_CONTROL_WINDOW;
 use crate::request_slots::RequestSlots;
 use crate::stream::{Receiver, Sender, close};
 
-/// Requests of one connection that are looked at in one turn. Then the answers to them are sent, so that the peer has
-/// something to do in the meantime: with 64 small requests in flight, a third more of them a second.
+/// Requests of one connection after which others have their turn, and the answers to these are sent: so the peer has
+/// something to do in the meantime, and with 64 small requests in flight is answered a third more of them a second.
 const TURN: u32 = 8;
 
 /// Listens to a peer and serves its requests until the connection is gone.
@@ -76,11 +76,13 @@ impl Listed {
     pub(crate) fn new(shared: Arc<Shared>, link: &Arc<Link>, judged: Judged) -> Self {
         let number = shared.next_link.fetch_add(1, Ordering::Relaxed);
         shared.links().insert(number, Arc::clone(link));
+        let listed = Self { shared, link: Arc::clone(link), number };
         // Whom this node believes may have changed while the peer was met; from here on, it is told.
+        let Self { shared, .. } = &listed;
         if shared.judged() != judged {
             shared.disown_if_refused(&shared.security(), link);
         }
-        Self { shared, link: Arc::clone(link), number }
+        listed
     }
 
     /// Lists a connection that a peer opened, if it may have one more.
@@ -123,7 +125,7 @@ impl Listed {
             return;
         };
         let mut slots = RequestSlots::new(link.plane, shared.limits.max_streams);
-        let mut in_turn = 0;
+        let mut since_turn = 0;
         while let Ok((send, receive)) = link.quic.accept_bi().await {
             let served = link.serve_one();
             if let Some(more) = slots.used(|| shared.env.now(), link.being_served()) {
@@ -142,9 +144,9 @@ impl Listed {
             if poll!(&mut request).is_pending() {
                 link.env.spawn(request);
             }
-            in_turn += 1;
-            if in_turn == TURN {
-                in_turn = 0;
+            since_turn += 1;
+            if since_turn == TURN {
+                since_turn = 0;
                 tokio::task::yield_now().await;
             }
         }
@@ -154,6 +156,11 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         let Self { shared, link, number } = self;
+        // Its task is over: nobody would serve or hear the peer.
+        if link.quic.close_reason().is_none() {
+            close(&link.quic, CloseCode::Done, "");
+        }
+        link.word.silence();
         shared.links().remove(number);
         let port = shared.port(link.plane);
         port.counters.closed(&link.quic.stats());

@@ -24,6 +24,11 @@ impl Bell {
         self.task.wake();
     }
 
+    /// Forgets the task, which is over.
+    pub(crate) fn silence(&self) {
+        drop(self.task.take());
+    }
+
     /// Whether it was rung since the last look; wakes whoever looks when it is rung again.
     pub(crate) fn was_rung(&self, context: &Context<'_>) -> bool {
         // In this order: who rings in between is seen now or wakes.
@@ -58,5 +63,8 @@ mod tests {
         bell.ring();
         assert_eq!(task.0.load(Ordering::Relaxed), 1);
         assert_eq!([bell.was_rung(&context), bell.was_rung(&context)], [true, false]);
+        bell.silence();
+        bell.ring();
+        assert_eq!(task.0.load(Ordering::Relaxed), 1, "nobody is woken any more");
     }
 }

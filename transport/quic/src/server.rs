@@ -150,17 +150,13 @@ impl<S: Service> Server<S> {
             // Most are done at once, and need neither timer nor watch.
             Poll::Ready(done) => done,
             Poll::Pending => {
-                let given_up = Box::pin(async move {
-                    tokio::select! {
-                        biased;
-                        () = unwanted => Outcome::Unwanted,
-                        () = sleep_until(deadline) => Outcome::TimedOut,
-                    }
-                });
+                // Boxed, for most requests need neither.
+                let (unwanted, late) = (Box::pin(unwanted), Box::pin(sleep_until(deadline)));
                 tokio::select! {
                     biased;
-                    outcome = given_up => return outcome,
+                    () = unwanted => return Outcome::Unwanted,
                     done = handler => done,
+                    () = late => return Outcome::TimedOut,
                 }
             }
         };

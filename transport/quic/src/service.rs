@@ -163,7 +163,7 @@ impl IncomingCall {
     }
 
     pub(crate) fn unwanted(&self) -> impl Future<Output = ()> + Send + 'static {
-        // Once it was replied on, nobody waits.
+        // It is there until the call is dropped.
         OptionFuture::from(self.0.reply.sender.as_ref().map(Sender::unwanted)).map(drop)
     }
 
