@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use rdcq_transport::{CallError, ConnectError, Connection, Limits, Lost, Security};
 use rdcq_wire::{CloseCode, NodeId};
 
@@ -74,13 +76,13 @@ async fn peers_are_judged_again_when_a_node_says_so() {
     let own = pair.ca.security("server", &[SERVING]);
     let (before, now) = (Arc::clone(&own.judge), Arc::clone(&revoked));
     let judge = move |certs: &[rustls_pki_types::CertificateDer<'_>]| {
-        if now.load(std::sync::atomic::Ordering::SeqCst) { Err("revoked".to_owned()) } else { before(certs) }
+        if now.load(Ordering::SeqCst) { Err("revoked".to_owned()) } else { before(certs) }
     };
     pair.server.replace_security(Security { judge: Arc::new(judge), ..own }).unwrap();
     let connections = [pair.connect().await, pair.connect().await];
     pair.server.judge_again().await;
     works(&connections[0]).await.unwrap();
-    revoked.store(true, std::sync::atomic::Ordering::SeqCst);
+    revoked.store(true, Ordering::SeqCst);
     pair.server.judge_again().await;
     for connection in &connections {
         let error = works(connection).await.unwrap_err();
@@ -101,6 +103,25 @@ async fn a_judge_that_panics_costs_no_room_for_handshakes() {
     pair.server.replace_security(Security { judge: Arc::new(judge), ..own }).unwrap();
     assert!(pair.connect_from(&pair.node("odd", CALLER)).await.is_err());
     // A failure costs its address a moment.
+    soon(async { while pair.connect_from(&pair.client).await.is_err() {} }).await;
+}
+
+#[tokio::test]
+async fn a_judge_that_panics_when_it_is_asked_again_leaves_no_connection_behind() {
+    let pair = Pair::with(Limits { max_connections: 1, ..Limits::default() }, reply_pieces);
+    let own = pair.ca.security("server", &[SERVING]);
+    let (before, server, asked) = (Arc::clone(&own.judge), pair.server.clone(), AtomicU32::new(0));
+    let judge = move |certs: &[rustls_pki_types::CertificateDer<'_>]| {
+        let identity = before(certs)?;
+        if identity.node.as_str() == "odd" {
+            assert!(asked.fetch_add(1, Ordering::Relaxed) == 0, "a judge that cannot make sense of it");
+            // All are judged before this one is listed, so it is judged once more.
+            server.judge_again().now_or_never().expect("nobody is listed");
+        }
+        Ok(identity)
+    };
+    pair.server.replace_security(Security { judge: Arc::new(judge), ..own }).unwrap();
+    assert!(pair.connect_from(&pair.node("odd", CALLER)).await.is_err());
     soon(async { while pair.connect_from(&pair.client).await.is_err() {} }).await;
 }
 
