@@ -148,7 +148,8 @@ pub(crate) async fn be_met(link: &Arc<Link>, patience: Duration) -> Option<Recei
 /// Heeds what the peer says until it has said everything, or the connection is gone.
 pub(crate) async fn heed(link: &Link, words: &mut Receiver) {
     // An error has closed the connection.
-    while let Ok(Some(head)) = words.frame().await {
+    while words.wait().await.is_ok() {
+        let Ok(Some(head)) = Box::pin(words.frame()).await else { break };
         let heeded = match head.kind {
             Kind::Ping => head.decode::<Ping>().map(drop),
             Kind::Drain => head.decode::<Drain>().map(|Drain { .. }| link.retire()),

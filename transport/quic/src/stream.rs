@@ -217,6 +217,16 @@ impl Receiver {
         }
     }
 
+    /// Waits until something of the next frame is here, or its stream has ended. Whoever waits for long does it here: to wait
+    /// for the frame itself takes more memory.
+    pub(crate) async fn wait(&mut self) -> Result<(), CallError> {
+        if self.first.is_empty() && self.next == self.end {
+            let chunk = self.stream.read_chunk(HEAD_AHEAD, true).await?;
+            self.first = chunk.map(|chunk| chunk.bytes).unwrap_or_default();
+        }
+        Ok(())
+    }
+
     /// The next frame's prefix; `None` if the stream ends before it. Stays until [`Self::header`] is read.
     pub(crate) async fn prefix(&mut self) -> Result<Option<Prefix>, CallError> {
         self.skip_due().await?;
