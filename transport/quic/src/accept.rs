@@ -136,14 +136,13 @@ async fn admit(
         return close(&link.quic, CloseCode::ShuttingDown, "the node is going away");
     }
     // The handshake's task is large; the connection's, of which there are thousands, is not.
-    match Listed::accepted(shared, &link, judged) {
-        Ok(listed) => drop(link.env.spawn(attend(listed, None))),
-        Err((shared, NoSlot::Full)) => {
-            shared.port_at(port).counters.refused("full");
+    match Listed::accepted(&shared, &link, judged) {
+        Ok(listed) => drop(own.env.spawn(attend(listed, None))),
+        Err(NoSlot::Full) => {
+            own.counters.refused("full");
             close(&link.quic, CloseCode::Busy, "the node has as many connections as it may");
         }
-        Err((shared, NoSlot::TooMany)) => {
-            let own = shared.port_at(port);
+        Err(NoSlot::TooMany) => {
             shared.audit.refused(&own.counters, remote, Why::TooMany, &link.peer.to_string());
             close(&link.quic, CloseCode::Busy, "this node has as many connections here as it may");
         }

@@ -86,16 +86,9 @@ impl Listed {
     }
 
     /// Lists a connection that a peer opened, if it may have one more.
-    pub(crate) fn accepted(
-        shared: Arc<Shared>,
-        link: &Arc<Link>,
-        judged: Judged,
-    ) -> Result<Self, (Arc<Shared>, NoSlot)> {
-        let taken = shared.port(link.plane).peers().try_take(&link.peer.node);
-        match taken {
-            Ok(_) => Ok(Self::new(shared, link, judged)),
-            Err(none) => Err((shared, none)),
-        }
+    pub(crate) fn accepted(shared: &Arc<Shared>, link: &Arc<Link>, judged: Judged) -> Result<Self, NoSlot> {
+        shared.port(link.plane).peers().try_take(&link.peer.node)?;
+        Ok(Self::new(Arc::clone(shared), link, judged))
     }
 
     /// Says Hello to a peer that has connected, waits for its own, and makes use of the connection if the peer serves.

@@ -2,24 +2,38 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use rdcq_transport::{CallError, ConnectError, Connection, Limits, Lost, Security};
-use rdcq_wire::{CloseCode, NodeId};
+use rdcq_wire::{CloseCode, Identity, NodeId};
 
 use crate::pair::{CALLER, Ca, Pair, SERVING, get_pieces, reply_pieces, soon};
 use crate::raw::{Port, RawClient, RawServer, bytes_of, hello, tell};
 
-/// The same, but it refuses one node.
-fn without(security: Security, node: &str) -> Security {
-    let (refused, before): (NodeId, _) = (node.parse().unwrap(), Arc::clone(&security.judge));
+/// The same, but it also has a say about whom certificates name.
+fn asking(
+    security: Security,
+    say: impl Fn(&Identity) -> Result<(), String> + Send + Sync + 'static,
+) -> Security {
+    let before = Arc::clone(&security.judge);
     let judge = move |certs: &[rustls_pki_types::CertificateDer<'_>]| {
         let identity = before(certs)?;
-        if identity.node == refused { Err(format!("{refused} is revoked")) } else { Ok(identity) }
+        say(&identity).map(|()| identity)
     };
     Security { judge: Arc::new(judge), ..security }
+}
+
+/// The same, but it refuses one node.
+fn without(security: Security, node: &str) -> Security {
+    let refused: NodeId = node.parse().unwrap();
+    asking(
+        security,
+        move |identity| {
+            if identity.node == refused { Err(format!("{refused} is revoked")) } else { Ok(()) }
+        },
+    )
 }
 
 async fn works(connection: &Connection) -> Result<(), CallError> {
@@ -72,13 +86,12 @@ async fn a_connection_to_a_server_that_is_no_longer_believed_is_closed_too() {
 #[tokio::test]
 async fn peers_are_judged_again_when_a_node_says_so() {
     let pair = Pair::new(reply_pieces);
-    let revoked = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let own = pair.ca.security("server", &[SERVING]);
-    let (before, now) = (Arc::clone(&own.judge), Arc::clone(&revoked));
-    let judge = move |certs: &[rustls_pki_types::CertificateDer<'_>]| {
-        if now.load(Ordering::SeqCst) { Err("revoked".to_owned()) } else { before(certs) }
-    };
-    pair.server.replace_security(Security { judge: Arc::new(judge), ..own }).unwrap();
+    let revoked = Arc::new(AtomicBool::new(false));
+    let now = Arc::clone(&revoked);
+    let judging = asking(pair.ca.security("server", &[SERVING]), move |_| {
+        if now.load(Ordering::SeqCst) { Err("revoked".to_owned()) } else { Ok(()) }
+    });
+    pair.server.replace_security(judging).unwrap();
     let connections = [pair.connect().await, pair.connect().await];
     pair.server.judge_again().await;
     works(&connections[0]).await.unwrap();
@@ -93,14 +106,11 @@ async fn peers_are_judged_again_when_a_node_says_so() {
 #[tokio::test]
 async fn a_judge_that_panics_costs_no_room_for_handshakes() {
     let pair = Pair::with(Limits { max_handshakes: 1, ..Limits::default() }, reply_pieces);
-    let own = pair.ca.security("server", &[SERVING]);
-    let before = Arc::clone(&own.judge);
-    let judge = move |certs: &[rustls_pki_types::CertificateDer<'_>]| {
-        let identity = before(certs)?;
+    let judging = asking(pair.ca.security("server", &[SERVING]), |identity| {
         assert!(identity.node.as_str() != "odd", "a judge that cannot make sense of it");
-        Ok(identity)
-    };
-    pair.server.replace_security(Security { judge: Arc::new(judge), ..own }).unwrap();
+        Ok(())
+    });
+    pair.server.replace_security(judging).unwrap();
     assert!(pair.connect_from(&pair.node("odd", CALLER)).await.is_err());
     // A failure costs its address a moment.
     soon(async { while pair.connect_from(&pair.client).await.is_err() {} }).await;
@@ -109,18 +119,16 @@ async fn a_judge_that_panics_costs_no_room_for_handshakes() {
 #[tokio::test]
 async fn a_judge_that_panics_when_it_is_asked_again_leaves_no_connection_behind() {
     let pair = Pair::with(Limits { max_connections: 1, ..Limits::default() }, reply_pieces);
-    let own = pair.ca.security("server", &[SERVING]);
-    let (before, server, asked) = (Arc::clone(&own.judge), pair.server.clone(), AtomicU32::new(0));
-    let judge = move |certs: &[rustls_pki_types::CertificateDer<'_>]| {
-        let identity = before(certs)?;
+    let (server, asked) = (pair.server.clone(), AtomicU32::new(0));
+    let judging = asking(pair.ca.security("server", &[SERVING]), move |identity| {
         if identity.node.as_str() == "odd" {
             assert!(asked.fetch_add(1, Ordering::Relaxed) == 0, "a judge that cannot make sense of it");
             // All are judged before this one is listed, so it is judged once more.
             server.judge_again().now_or_never().expect("nobody is listed");
         }
-        Ok(identity)
-    };
-    pair.server.replace_security(Security { judge: Arc::new(judge), ..own }).unwrap();
+        Ok(())
+    });
+    pair.server.replace_security(judging).unwrap();
     assert!(pair.connect_from(&pair.node("odd", CALLER)).await.is_err());
     soon(async { while pair.connect_from(&pair.client).await.is_err() {} }).await;
 }
