@@ -101,8 +101,9 @@ pub fn data_ports(named: &[u16]) -> DataPorts {
     if named.is_empty() { DataPorts::Any } else { DataPorts::These(named.to_vec()) }
 }
 
-/// How often peers are judged anew: a certificate or a revocation list may have ended.
-const JUDGE_AGAIN: Duration = Duration::from_secs(60);
+/// How often peers are judged anew, as the certificate of one may have ended: a hundred milliseconds of a core for ten
+/// thousand of them.
+const JUDGE_AGAIN: Duration = Duration::from_secs(300);
 
 /// A role that runs; dropping the handle does not stop it.
 pub struct Running {
@@ -136,15 +137,18 @@ impl Running {
     pub fn follow(&self, env: &Env, credentials: &LiveCredentials) {
         let (endpoint, role, drained) = (self.endpoint.clone(), self.role, self.drained.clone());
         let mut changes = credentials.subscribe();
+        let clock = env.clone();
         let following = async move {
             loop {
                 changes.see();
-                if let Err(error) = endpoint.replace_security(security(&changes.get())) {
+                let credentials = changes.get();
+                if let Err(error) = endpoint.replace_security(security(&credentials)) {
                     tracing::error!(%role, %error, "the new certificates are not shown; the old ones still are");
                 }
                 // What ends while nothing changes is found by looking again.
                 loop {
-                    match tokio::time::timeout(JUDGE_AGAIN, changes.changed()).await {
+                    let wait = until_judged_again(credentials.lists_end_unix_s(), clock.unix_ms());
+                    match tokio::time::timeout(wait, changes.changed()).await {
                         Ok(Ok(())) => break,
                         Ok(Err(_)) => return,
                         Err(_) => endpoint.judge_again().await,
@@ -168,6 +172,13 @@ impl Running {
         self.drained.cancel();
         tracing::info!(role = %self.role, "stopped");
     }
+}
+
+/// How long peers are believed without being judged anew: until the lists end that say who is not, or for a while.
+fn until_judged_again(lists_end_unix_s: Option<u64>, now_ms: u64) -> Duration {
+    let left_ms = lists_end_unix_s.and_then(|end| end.saturating_mul(1000).checked_sub(now_ms));
+    // Not a moment before the end, or they would be believed for another while.
+    left_ms.map_or(JUDGE_AGAIN, |left| JUDGE_AGAIN.min(Duration::from_millis(left.saturating_add(1))))
 }
 
 /// Repeats a piece of background work until the role stops: at once, then with `pause` between the end of one round

@@ -75,7 +75,7 @@ impl Listed {
     /// Lists a connection; one that a peer opened needs a slot.
     pub(crate) fn new(shared: Arc<Shared>, link: &Arc<Link>, judged: Judged) -> Self {
         let number = shared.next_link.fetch_add(1, Ordering::Relaxed);
-        shared.links().insert(number, Arc::clone(link));
+        shared.links().insert((link.side, number), Arc::clone(link));
         let listed = Self { shared, link: Arc::clone(link), number };
         // Whom this node believes may have changed while the peer was met; from here on, it is told.
         let Self { shared, .. } = &listed;
@@ -154,7 +154,7 @@ impl Drop for Listed {
             close(&link.quic, CloseCode::Done, "");
         }
         link.word.silence();
-        shared.links().remove(number);
+        shared.links().remove(&(link.side, *number));
         let port = shared.port(link.plane);
         port.counters.closed(&link.quic.stats());
         if link.side == Side::Accepted {

@@ -24,6 +24,7 @@ use crate::attend::{Listed, attend};
 use crate::audit::{Audit, Closed, Counters, Why};
 use crate::connection::Connection;
 use crate::greeting;
+use crate::idle;
 use crate::limits::DataPorts;
 use crate::link::{Link, Side, pick};
 use crate::profile;
@@ -82,6 +83,9 @@ impl fmt::Debug for Security {
     }
 }
 
+/// Open connections, by side and in the order in which they were opened.
+type Links = BTreeMap<(Side, u64), Arc<Link>>;
+
 /// When a peer was judged: after how many judgements of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Judged(u64);
@@ -107,7 +111,7 @@ pub(crate) struct Shared {
     ports: Vec<Port>,
     security: RwLock<Arc<Security>>,
     pub(crate) serving: OnceLock<Serving>,
-    links: Mutex<BTreeMap<u64, Arc<Link>>>,
+    links: Mutex<Links>,
     pub(crate) next_link: AtomicU64,
     /// How often all peers were judged.
     judgements: AtomicU64,
@@ -178,7 +182,8 @@ impl Endpoint {
         for (number, port) in (0..).zip(data) {
             ports.push(open(Plane::Data(number), SocketAddr::new(ip, port))?);
         }
-        Ok(Self(Arc::new(Shared {
+        let patience = limits.idle_timeout;
+        let shared = Arc::new(Shared {
             env: env.clone(),
             audit: Audit::new(env),
             activity: Arc::new(Activity::new(env.now())),
@@ -193,7 +198,9 @@ impl Endpoint {
             next_link: AtomicU64::new(0),
             judgements: AtomicU64::new(0),
             host: OnceLock::new(),
-        })))
+        });
+        env.spawn(idle::give_up_silent(Arc::downgrade(&shared), patience));
+        Ok(Self(shared))
     }
 
     /// The address that was bound for control.
@@ -213,7 +220,7 @@ impl Endpoint {
 
     /// How many accepted connections there are.
     pub fn accepted(&self) -> usize {
-        self.0.links().values().filter(|link| link.side == Side::Accepted).count()
+        self.0.links().range((Side::Accepted, 0)..).count()
     }
 
     /// What each socket has done, and what it holds now. Looks at every connection, so ask seldom.
@@ -454,7 +461,7 @@ impl Shared {
         Arc::clone(&self.security.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn links(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Link>>> {
+    pub(crate) fn links(&self) -> MutexGuard<'_, Links> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -535,6 +542,13 @@ impl Shared {
             let reason = (self.security().explain)(&error.reason);
             self.audit.refused(&port.counters, addr, Why::Handshake, &reason);
         }
+    }
+
+    /// The connections that this node opened.
+    pub(crate) fn dialled(&self) -> BTreeMap<u64, Arc<Link>> {
+        let links = self.links();
+        let dialled = links.range((Side::Dialled, 0)..=(Side::Dialled, u64::MAX));
+        dialled.map(|((_, number), link)| (*number, Arc::clone(link))).collect()
     }
 
     /// How often all peers were judged so far.

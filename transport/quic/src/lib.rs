@@ -1,10 +1,10 @@
 //! Mutually authenticated QUIC: endpoints, connections and their pool, framed calls, drain.
 //!
-//! An [`Endpoint`] is one UDP socket for control and some for data, from which a node dials and on which it serves one role. [`Endpoint::connect`] gives a
-//! [`Connection`] to a peer whose certificate, Hello and role are what was wanted; a [`Pool`] keeps such connections. A
-//! [`Connection::call`] sends one request and gets one [`Answer`]; [`Connection::begin`] sends a body bit by bit, and an
-//! [`Exchange`] is answered by many frames. On the other side [`Endpoint::serve`] hands every request that the role table
-//! allows to a [`Service`] as an [`IncomingCall`].
+//! An [`Endpoint`] is one UDP socket for control and some for data, from which a node dials and on which it serves one
+//! role. [`Endpoint::connect`] gives a [`Connection`] to a peer whose certificate, Hello and role are what was wanted; a
+//! [`Pool`] keeps such connections. A [`Connection::call`] sends one request and gets one [`Answer`]; an [`Exchange`] is
+//! answered by many frames. On the other side [`Endpoint::serve`] hands every request that the role table allows to a
+//! [`Service`] as an [`IncomingCall`].
 //!
 //! What the bytes mean is told by `rdcq-wire`, who a certificate names and whether it is to be believed by whoever builds
 //! [`Security`], and where datagrams go by a [`Network`].
@@ -25,6 +25,7 @@ mod endpoint;
 mod error;
 mod exchange;
 mod greeting;
+mod idle;
 mod limits;
 mod link;
 mod network;

@@ -22,7 +22,7 @@ use crate::stats::ConnectionStats;
 use crate::stream::{Sender, close};
 
 /// Which side of a connection this node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Side {
     /// It opened the connection, and is the one to close it.
     Dialled,
@@ -151,12 +151,25 @@ impl Link {
     pub(crate) fn seems_silent(&self) -> bool {
         // A live peer's sign comes long before the next look.
         self.silent_beats.load(Ordering::Relaxed) > 0
-            && self.quic.stats().udp_rx.datagrams == self.heard.load(Ordering::Relaxed)
+            && self.datagrams_heard() == self.heard.load(Ordering::Relaxed)
     }
 
     /// How long a short reply may take to arrive, also if it has to be sent twice.
     pub(crate) fn linger(&self) -> Duration {
         (self.quic.rtt() * 3 + ACK_SLACK).min(MAX_LINGER)
+    }
+
+    /// Datagrams that have come from the peer.
+    pub(crate) fn datagrams_heard(&self) -> u64 {
+        self.quic.stats().udp_rx.datagrams
+    }
+
+    /// Closes it because nothing comes from the peer.
+    pub(crate) fn give_up(&self, why: &str) {
+        tracing::info!(peer = %self.peer.node, remote = %self.remote, why, "given up: nothing comes from it");
+        self.silent.store(true, Ordering::Relaxed);
+        self.retire();
+        close(&self.quic, CloseCode::NoAnswer, why);
     }
 
     /// Whether it was closed because nothing came from the peer.
@@ -364,9 +377,8 @@ const SILENT_BEATS: u32 = 3;
 /// Gives the peer up if nothing comes from it while calls are open, though it was asked for a sign: QUIC's own timeout is
 /// for idle connections, and far too long for whoever waits.
 async fn watch(link: Arc<Link>) {
-    let heard = || link.quic.stats().udp_rx.datagrams;
     let sent = || link.quic.stats().udp_tx.datagrams;
-    let (mut last, mut sent_before) = (heard(), sent());
+    let (mut last, mut sent_before) = (link.datagrams_heard(), sent());
     link.heard.store(last, Ordering::Relaxed);
     loop {
         let began = link.env.now();
@@ -374,7 +386,7 @@ async fn watch(link: Arc<Link>) {
         if link.quic.close_reason().is_some() || link.is_unwatched() {
             return;
         }
-        let now = heard();
+        let now = link.datagrams_heard();
         // A look that comes late says that this node stood still, and nothing of the peer.
         let stood_still = link.env.now().saturating_duration_since(began) > BEAT * 2;
         if now != last || stood_still {
@@ -388,10 +400,7 @@ async fn watch(link: Arc<Link>) {
             sent_before = sent();
         }
         if silent >= SILENT_BEATS && sent() > sent_before {
-            tracing::info!(peer = %link.peer.node, remote = %link.remote, "given up: nothing comes from it");
-            link.silent.store(true, Ordering::Relaxed);
-            link.retire();
-            return close(&link.quic, CloseCode::NoAnswer, "nothing came for 3 s while a request was open");
+            return link.give_up("nothing came for 3 s while a request was open");
         }
         nudge(&link);
     }

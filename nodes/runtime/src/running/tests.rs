@@ -42,7 +42,7 @@ impl Herd {
         let own = issue(&ca, "spiffe://herd/o1/origin", &host.env);
         let texts = [("/ca", ca.cert_pem()), ("/cert", &own.cert_pem), ("/key", &own.key_pem)];
         texts.into_iter().for_each(|(file, text)| write(&host.env, file, text));
-        write(&host.env, "/crl", &list(&ca, &[], &host.env));
+        write(&host.env, "/crl", &list(&ca, &[], LIST_LIFETIME, &host.env));
         let files = IdentityFiles {
             ca: "/ca".into(),
             cert: "/cert".into(),
@@ -67,9 +67,13 @@ impl Herd {
     }
 
     async fn revoke(&self, revoked: &Issued) {
+        self.replace_list(&[revoked], LIST_LIFETIME).await;
+    }
+
+    async fn replace_list(&self, revoked: &[&Issued], lifetime: Duration) {
         let mut changes = self.live.subscribe();
         self.live.reload();
-        write(&self.host.env, "/crl", &list(&self.ca, &[revoked], &self.host.env));
+        write(&self.host.env, "/crl", &list(&self.ca, revoked, lifetime, &self.host.env));
         timeout(PATIENCE, changes.changed()).await.unwrap().unwrap();
     }
 
@@ -100,9 +104,9 @@ fn issue(ca: &Authority, uri: &str, env: &Env) -> Issued {
     ca.issue(&Identity::from_spiffe(uri).unwrap(), env.unix_ms()).unwrap()
 }
 
-fn list(ca: &Authority, revoked: &[&Issued], env: &Env) -> String {
+fn list(ca: &Authority, revoked: &[&Issued], lifetime: Duration, env: &Env) -> String {
     let revoked = revoked.iter().map(|issued| Revoked { serial: issued.serial.clone(), at_unix_s: 0 });
-    ca.revocation_list(&revoked.collect::<Vec<_>>(), LIST_LIFETIME, env.unix_ms()).unwrap()
+    ca.revocation_list(&revoked.collect::<Vec<_>>(), lifetime, env.unix_ms()).unwrap()
 }
 
 fn write(env: &Env, file: &str, text: &str) {
@@ -143,4 +147,28 @@ async fn who_is_revoked_while_requests_end_is_cut_off() {
     herd.revoke(&peer).await;
     timeout(PATIENCE, asking).await.unwrap().unwrap().unwrap_err();
     timeout(PATIENCE, draining).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn nobody_keeps_a_connection_when_the_lists_end_that_say_who_is_revoked() {
+    let herd = Herd::bind().await;
+    let _running = herd.serve();
+    let connection = herd.connect(&herd.issue()).await.unwrap();
+    herd.replace_list(&[], Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(connection.is_usable());
+    let closed = async {
+        while connection.is_usable() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, closed).await.unwrap();
+}
+
+#[test]
+fn peers_are_judged_again_just_after_their_lists_end_and_else_now_and_then() {
+    let until = |end, now_ms| until_judged_again(end, now_ms).as_millis();
+    let now_and_then = JUDGE_AGAIN.as_millis();
+    assert_eq!([until(Some(10), 8_000), until(Some(10), 9_999), until(Some(10), 10_000)], [2001, 2, 1]);
+    assert_eq!([until(Some(10), 10_001), until(Some(9_999), 0), until(None, 5)], [now_and_then; 3]);
 }

@@ -50,7 +50,7 @@ fn limits() -> Limits {
 
 /// The same with an end to silence, too.
 fn limits_of_silence() -> Limits {
-    Limits { idle_timeout: Duration::from_secs(2), ..limits() }
+    Limits { idle_timeout: Duration::from_secs(2), keep_alive: Duration::from_secs(1), ..limits() }
 }
 
 /// A header's beginning of a call that is over soon.

@@ -50,6 +50,31 @@ async fn a_peer_that_dies_while_a_call_is_open_is_noticed_within_three_seconds()
     assert!(!connection.is_usable());
 }
 
+/// Limits under which a test sees idle peers given up.
+fn of_idle_peers() -> Limits {
+    Limits { keep_alive: Duration::from_secs(1), idle_timeout: Duration::from_secs(5), ..without_data() }
+}
+
+#[tokio::test]
+async fn an_idle_peer_that_dies_is_noticed_by_both_sides_once_it_was_silent_for_long() {
+    let pair = Pair::with(of_idle_peers(), reply_pieces);
+    let client = open(&pair.env, pair.ca.security("client", CALLER), of_idle_peers());
+    let (addr, relay) = relay(pair.server.local_addr()).await;
+    let connection = client.connect(addr, SERVING, pair.deadline()).await.unwrap();
+    // Long enough for signs of life to have kept it.
+    tokio::time::sleep(of_idle_peers().idle_timeout * 3 / 2).await;
+    assert_eq!((connection.is_usable(), pair.server.accepted()), (true, 1));
+    relay.abort();
+    let died = pair.env.now();
+    while connection.is_usable() || pair.server.accepted() > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        // QUIC's own timeout would begin with the last sign of life.
+        assert!(pair.env.now() - died < of_idle_peers().idle_timeout + AT_ONCE / 2, "not given up");
+    }
+    // The last sign of life was a second old at most.
+    assert!(pair.env.now() - died > Duration::from_secs(3));
+}
+
 #[tokio::test]
 async fn a_stream_of_frames_from_a_peer_that_dies_ends_within_three_seconds() {
     let pair = Pair::with(without_data(), never);
