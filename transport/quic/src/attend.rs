@@ -28,25 +28,24 @@ const TURN: u32 = 8;
 ///
 /// `words` is the control stream of a peer that has said Hello.
 #[expect(clippy::manual_async_fn, reason = "an async fn would keep its arguments twice, ten thousand times")]
-pub(crate) fn attend(listed: Listed, words: Option<Box<Receiver>>) -> impl Future<Output = ()> + Send {
+pub(crate) fn attend(listed: Listed, mut words: Option<Box<Receiver>>) -> impl Future<Output = ()> + Send {
     async move {
         let Listed { shared, link, .. } = &listed;
         let listening = async {
-            let words = match words {
-                Some(words) => Some(words),
-                // Boxed, for it is large and soon over.
-                None => Box::pin(listed.meet()).await,
-            };
-            if let Some(mut words) = words {
-                // Whoever was met while the others were told has not heard it yet.
-                if shared.draining.is_cancelled() {
-                    shared.bid_farewell(Arc::clone(link), FAREWELL_TIMEOUT);
-                }
-                greeting::heed(link, &mut words).await;
-                drop(words);
-                if link.quic.accept_uni().await.is_ok() {
-                    close(&link.quic, CloseCode::Protocol, "a second control stream");
-                }
+            // Boxed, as all that is large and soon over.
+            if words.is_none() {
+                words = Box::pin(listed.meet()).await;
+            }
+            let Some(hearing) = &mut words else { return };
+            // Whoever was met while the others were told has not heard it yet.
+            if shared.draining.is_cancelled() {
+                shared.bid_farewell(Arc::clone(link), FAREWELL_TIMEOUT);
+            }
+            // An error has closed the connection.
+            while hearing.wait().await.is_ok() && Box::pin(greeting::heed(link, hearing)).await {}
+            words = None;
+            if link.quic.accept_uni().await.is_ok() {
+                close(&link.quic, CloseCode::Protocol, "a second control stream");
             }
         };
         // Requests are many and words are few: who is woken for a request does not look for a word.
@@ -99,7 +98,7 @@ impl Listed {
         let greeting = timeout(patience, greeting::introduce(link, &hello));
         let (greeted, words) = join(greeting, greeting::be_met(link, patience)).await;
         if !matches!(greeted, Ok(Ok(()))) {
-            tracing::debug!(remote = %link.remote, "the peer was not greeted");
+            tracing::debug!(remote = %link.remote(), "the peer was not greeted");
         }
         let words = Box::new(words?);
         let host = shared.host.get().and_then(Weak::upgrade);
@@ -111,31 +110,19 @@ impl Listed {
 
     /// Serves what the peer asks for until the connection is gone.
     async fn serve_requests(&self) {
-        let Self { shared, link, .. } = self;
-        let Some(serving) = shared.serving.get() else {
+        if self.shared.serving.get().is_none() {
             // It allows no requests. Boxed: connections that are asked need no memory for it.
-            Box::pin(link.quic.closed()).await;
+            Box::pin(self.link.quic.closed()).await;
             return;
-        };
-        let mut slots = RequestSlots::new(link.plane, shared.limits.max_streams);
+        }
+        let mut slots = RequestSlots::new(self.link.plane, self.shared.limits.max_streams);
         let mut since_turn = 0;
-        while let Ok((send, receive)) = link.quic.accept_bi().await {
-            let served = link.serve_one();
-            if let Some(more) = slots.used(|| shared.env.now(), link.being_served()) {
-                link.quic.set_max_concurrent_bi_streams(more.into());
-                if link.plane == Plane::Control {
-                    link.quic.set_receive_window(BUSY_CONTROL_WINDOW.into());
-                }
-            }
-            let sender = Sender::new(send, ResetCode::Failed);
-            let receiver = Receiver::new(receive, Arc::clone(link), ResetCode::Refused);
-            // The endpoint is closed, and the connection with it.
-            let Some(service) = serving.service.upgrade() else { return };
-            let request = service.handle(Arc::clone(shared), Arc::clone(link), sender, receiver);
-            let mut request = shared.calls.track_future(request.map(|()| drop(served)));
+        loop {
+            let accepted = self.link.quic.accept_bi().await;
+            let Some(mut request) = self.begin(accepted, &mut slots) else { return };
             // Most requests are done when they are first looked at, and need no task.
             if poll!(&mut request).is_pending() {
-                link.env.spawn(request);
+                self.link.env.spawn(request);
             }
             since_turn += 1;
             if since_turn == TURN {
@@ -143,6 +130,28 @@ impl Listed {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// Begins to serve the request on a stream that was accepted; none once the connection or the endpoint is closed.
+    fn begin(
+        &self,
+        accepted: Result<(quinn::SendStream, quinn::RecvStream), quinn::ConnectionError>,
+        slots: &mut RequestSlots,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let Self { shared, link, .. } = self;
+        let (send, receive) = accepted.ok()?;
+        let service = shared.serving.get()?.service.upgrade()?;
+        let served = link.serve_one();
+        if let Some(more) = slots.used(|| shared.env.now(), link.being_served()) {
+            link.quic.set_max_concurrent_bi_streams(more.into());
+            if link.plane == Plane::Control {
+                link.quic.set_receive_window(BUSY_CONTROL_WINDOW.into());
+            }
+        }
+        let sender = Sender::new(send, ResetCode::Failed);
+        let receiver = Receiver::new(receive, Arc::clone(link), ResetCode::Refused);
+        let request = service.handle(Arc::clone(shared), Arc::clone(link), sender, receiver);
+        Some(shared.calls.track_future(request.map(|()| drop(served))))
     }
 }
 

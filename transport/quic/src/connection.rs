@@ -46,7 +46,7 @@ impl Connection {
 
     /// Where the other end is.
     pub fn remote(&self) -> SocketAddr {
-        self.link().remote
+        self.link().remote()
     }
 
     /// Runs tasks on the thread that drives the connection: what handles many of its bytes is best done there.

@@ -483,6 +483,9 @@ impl Shared {
     /// A connection whose handshake is done.
     pub(crate) fn link(&self, port: &Port, quic: quinn::Connection, peer: Identity, side: Side) -> Arc<Link> {
         let serves = self.serving.get().is_some();
+        // The same text once, not once a connection.
+        let own = &self.security().identity.herd;
+        let peer = if peer.herd == *own { Identity { herd: own.clone(), ..peer } } else { peer };
         Link::new(&port.env, quic, peer, port.plane, side, serves, Arc::clone(&self.activity))
     }
 
@@ -565,7 +568,7 @@ impl Shared {
         if let Err(why) = security.peer(&link.quic) {
             link.retire();
             close(&link.quic, CloseCode::Denied, &why);
-            self.audit.closed(&link.peer, link.remote, &why);
+            self.audit.closed(&link.peer, link.remote(), &why);
         }
     }
 

@@ -145,24 +145,21 @@ pub(crate) async fn be_met(link: &Arc<Link>, patience: Duration) -> Option<Recei
     Some(words)
 }
 
-/// Heeds what the peer says until it has said everything, or the connection is gone.
-pub(crate) async fn heed(link: &Link, words: &mut Receiver) {
-    // An error has closed the connection.
-    while words.wait().await.is_ok() {
-        let Ok(Some(head)) = Box::pin(words.frame()).await else { break };
-        let heeded = match head.kind {
-            Kind::Ping => head.decode::<Ping>().map(drop),
-            Kind::Drain => head.decode::<Drain>().map(|Drain { .. }| link.retire()),
-            got => Err(DecodeError::UnexpectedKind { wanted: Kind::Drain, got }),
-        };
-        if let Err(error) = heeded {
-            words.violated(error);
-            return;
-        }
-        if head.body_len > 0 {
-            words.violated(DecodeError::UnexpectedKind { wanted: Kind::Drain, got: head.kind });
-            return;
-        }
-    }
-    words.settle();
+/// Heeds the next word of a peer that was met: whether there may be another. If not, it has said everything, or what it
+/// said has closed the connection.
+pub(crate) async fn heed(link: &Link, words: &mut Receiver) -> bool {
+    let Ok(Some(head)) = words.frame().await else {
+        words.settle();
+        return false;
+    };
+    let heeded = match head.kind {
+        Kind::Ping => head.decode::<Ping>().map(drop),
+        Kind::Drain => head.decode::<Drain>().map(|Drain { .. }| link.retire()),
+        got => Err(DecodeError::UnexpectedKind { wanted: Kind::Drain, got }),
+    };
+    let bare = |()| match head.body_len {
+        0 => Ok(()),
+        _ => Err(DecodeError::UnexpectedKind { wanted: Kind::Drain, got: head.kind }),
+    };
+    heeded.and_then(bare).map_err(|error| words.violated(error)).is_ok()
 }

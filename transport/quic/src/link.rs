@@ -40,7 +40,6 @@ const MAX_LINGER: Duration = Duration::from_millis(500);
 pub(crate) struct Link {
     pub(crate) quic: quinn::Connection,
     pub(crate) peer: Identity,
-    pub(crate) remote: SocketAddr,
     pub(crate) plane: Plane,
     pub(crate) side: Side,
     /// Runs what belongs to the connection, on the thread that drives it.
@@ -93,7 +92,6 @@ impl Link {
         activity: Arc<Activity>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            remote: quic.remote_address(),
             quic,
             peer,
             plane,
@@ -134,7 +132,12 @@ impl Link {
     pub(crate) fn data_addr(&self, own: &NodeId) -> Option<SocketAddr> {
         let ports = &self.told.get()?.data_ports;
         let port = ports.get(pick(own, &self.peer.node, ports.len())?)?;
-        Some(SocketAddr::new(self.remote.ip(), *port))
+        Some(SocketAddr::new(self.remote().ip(), *port))
+    }
+
+    /// The address that the peer speaks from; nodes do not roam.
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.quic.remote_address()
     }
 
     /// Whether new calls make sense.
@@ -166,7 +169,7 @@ impl Link {
 
     /// Closes it because nothing comes from the peer.
     pub(crate) fn give_up(&self, why: &str) {
-        tracing::info!(peer = %self.peer.node, remote = %self.remote, why, "given up: nothing comes from it");
+        tracing::info!(peer = %self.peer.node, remote = %self.remote(), why, "given up: nothing comes from it");
         self.silent.store(true, Ordering::Relaxed);
         self.retire();
         close(&self.quic, CloseCode::NoAnswer, why);
@@ -217,7 +220,7 @@ impl Link {
         let quinn::ConnectionStats { udp_tx, udp_rx, path, .. } = self.quic.stats();
         ConnectionStats {
             peer: self.peer.clone(),
-            remote: self.remote,
+            remote: self.remote(),
             dialled: self.side == Side::Dialled,
             age: self.age(),
             rtt: path.rtt,
@@ -315,7 +318,7 @@ impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link")
             .field("peer", &self.peer)
-            .field("remote", &self.remote)
+            .field("remote", &self.remote())
             .field("plane", &self.plane)
             .field("side", &self.side)
             .finish_non_exhaustive()

@@ -229,7 +229,7 @@ impl Shared {
     fn stays(&self, connection: &Connection) -> bool {
         let link = connection.link();
         let own = (self.endpoint.identity().node, self.endpoint.port_of(link.plane));
-        let peer = (link.peer.node.clone(), link.remote.port());
+        let peer = (link.peer.node.clone(), link.remote().port());
         stays(&own, &peer, link.side)
     }
 }
@@ -245,7 +245,7 @@ impl Adopt for Shared {
         let connection = Connection::new(Arc::clone(link));
         let stays = self.stays(&connection);
         let mut slots = self.slots();
-        slots.take_in((link.remote, serving), connection, stays);
+        slots.take_in((link.remote(), serving), connection, stays);
         slots.tidy(self.endpoint.limits().max_pooled, self.env.now());
     }
 }

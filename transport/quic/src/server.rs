@@ -121,13 +121,14 @@ impl<S: Service> Server<S> {
 
     /// Whether a request may be made here, now, by this caller.
     fn judge(&self, shared: &Shared, link: &Link, kind: Kind) -> Result<(), Failure> {
-        let Link { peer, remote, .. } = link;
+        let Link { peer, .. } = link;
         let serving = self.serving;
         if !access::serves(serving, kind) {
             let reason = format!("a {serving} does not serve {kind}; check the address");
             return Err(Failure::new(ErrorCode::Unsupported, reason));
         }
         if !access::allows(serving, kind, peer.roles) {
+            let remote = link.remote();
             tracing::warn!(target: "rdcq::audit", %peer, %remote, request = %kind, %serving, "request denied");
             let reason = format!(
                 "{peer} may not ask a {serving} for {kind}; that takes a certificate of another role"

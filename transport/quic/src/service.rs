@@ -100,7 +100,7 @@ impl IncomingCall {
 
     /// Where the request comes from.
     pub fn remote(&self) -> SocketAddr {
-        self.0.link.remote
+        self.0.link.remote()
     }
 
     /// What calls made on behalf of this one carry on.

@@ -5,13 +5,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The name of a herd: all nodes that trust one CA. 1 to 63 of `a-z 0-9 . -`, as SPIFFE wants a trust domain.
+/// The name of a herd: all nodes that trust one CA. 1 to 63 of `a-z 0-9 . -`, as SPIFFE wants a trust domain. Clones share it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct HerdId(String);
+pub struct HerdId(Arc<str>);
 
 impl HerdId {
     /// Longest name, in bytes; a DNS label's.
@@ -31,14 +32,14 @@ impl TryFrom<String> for HerdId {
         if text.is_empty() || text.len() > Self::MAX_LEN || !text.bytes().all(legal) {
             return Err(IdentityError::Herd(shown(&text)));
         }
-        Ok(Self(text))
+        Ok(Self(text.into()))
     }
 }
 
-/// The name of a node in its herd, usually its host's name. 1 to 128 of `A-Z a-z 0-9 . _ -`.
+/// The name of a node in its herd, usually its host's name. 1 to 128 of `A-Z a-z 0-9 . _ -`. Clones share it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct NodeId(String);
+pub struct NodeId(Arc<str>);
 
 impl NodeId {
     /// Longest name, in bytes.
@@ -59,7 +60,7 @@ impl TryFrom<String> for NodeId {
         if text.is_empty() || text.len() > Self::MAX_LEN || dots || !text.bytes().all(legal) {
             return Err(IdentityError::Node(shown(&text)));
         }
-        Ok(Self(text))
+        Ok(Self(text.into()))
     }
 }
 
@@ -67,7 +68,7 @@ macro_rules! text_id {
     ($type:ty) => {
         impl From<$type> for String {
             fn from(id: $type) -> Self {
-                id.0
+                id.0.as_ref().into()
             }
         }
 
