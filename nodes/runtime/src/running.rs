@@ -11,6 +11,7 @@ use rdcq_env::Env;
 use rdcq_store::{CatalogueError, StoreError};
 use rdcq_transport::{DataPorts, Endpoint, OpenError, Pool, Service};
 use rdcq_wire::{Identity, Role};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::status::WithStatus;
@@ -105,6 +106,9 @@ pub fn data_ports(named: &[u16]) -> DataPorts {
 /// thousand of them.
 const JUDGE_AGAIN: Duration = Duration::from_secs(300);
 
+/// How often the clock is looked at, by which lists end.
+const LOOK: Duration = Duration::from_secs(10);
+
 /// A role that runs; dropping the handle does not stop it.
 pub struct Running {
     role: Role,
@@ -146,12 +150,18 @@ impl Running {
                     tracing::error!(%role, %error, "the new certificates are not shown; the old ones still are");
                 }
                 // What ends while nothing changes is found by looking again.
+                let mut judged = Judged::now(&clock);
                 loop {
-                    let wait = until_judged_again(credentials.lists_end_unix_s(), clock.unix_ms());
-                    match tokio::time::timeout(wait, changes.changed()).await {
+                    let ends = credentials.lists_end_unix_s();
+                    match tokio::time::timeout(judged.wait(ends, &clock), changes.changed()).await {
                         Ok(Ok(())) => break,
                         Ok(Err(_)) => return,
-                        Err(_) => endpoint.judge_again().await,
+                        Err(_) if judged.is_outdated(ends, &clock) => {
+                            // Who is judged first may still be believed when the lists end.
+                            judged = Judged::now(&clock);
+                            endpoint.judge_again().await;
+                        }
+                        Err(_) => {}
                     }
                 }
             }
@@ -174,11 +184,32 @@ impl Running {
     }
 }
 
-/// How long peers are believed without being judged anew: until the lists end that say who is not, or for a while.
-fn until_judged_again(lists_end_unix_s: Option<u64>, now_ms: u64) -> Duration {
-    let left_ms = lists_end_unix_s.and_then(|end| end.saturating_mul(1000).checked_sub(now_ms));
-    // Not a moment before the end, or they would be believed for another while.
-    left_ms.map_or(JUDGE_AGAIN, |left| JUDGE_AGAIN.min(Duration::from_millis(left.saturating_add(1))))
+/// When peers began to be judged.
+#[derive(Debug, Clone, Copy)]
+struct Judged {
+    at: Instant,
+    unix_ms: u64,
+}
+
+impl Judged {
+    fn now(env: &Env) -> Self {
+        Self { at: env.now(), unix_ms: env.unix_ms() }
+    }
+
+    /// How long until it may be time to judge again. The clock by which lists end may be set meanwhile, so it is looked at.
+    fn wait(self, lists_end_unix_s: Option<u64>, env: &Env) -> Duration {
+        let left_ms = lists_end_unix_s.and_then(|end| end.saturating_mul(1000).checked_sub(env.unix_ms()));
+        // Not a moment before the end.
+        left_ms.map_or(LOOK, |left| LOOK.min(Duration::from_millis(left.saturating_add(1))))
+    }
+
+    /// Whether the lists have ended since, which say who is revoked, or the certificate of a peer may have.
+    fn is_outdated(self, lists_end_unix_s: Option<u64>, env: &Env) -> bool {
+        let lasted = |end: u64| self.unix_ms < end.saturating_mul(1000);
+        let ended = |end: u64| end.saturating_mul(1000) <= env.unix_ms();
+        lists_end_unix_s.is_some_and(|end| lasted(end) && ended(end))
+            || env.now().saturating_duration_since(self.at) >= JUDGE_AGAIN
+    }
 }
 
 /// Repeats a piece of background work until the role stops: at once, then with `pause` between the end of one round

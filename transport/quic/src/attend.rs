@@ -41,7 +41,7 @@ pub(crate) fn attend(listed: Listed, mut words: Option<Box<Receiver>>) -> impl F
             if shared.draining.is_cancelled() {
                 shared.bid_farewell(Arc::clone(link), FAREWELL_TIMEOUT);
             }
-            // An error has closed the connection.
+            // An error means that it is over, or the connection.
             while hearing.wait().await.is_ok() && Box::pin(greeting::heed(link, hearing)).await {}
             words = None;
             if link.quic.accept_uni().await.is_ok() {

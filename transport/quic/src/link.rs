@@ -18,6 +18,7 @@ use crate::Plane;
 use crate::activity::Activity;
 use crate::bell::Bell;
 use crate::greeting;
+use crate::idle::Traffic;
 use crate::stats::ConnectionStats;
 use crate::stream::{Sender, close};
 
@@ -154,7 +155,7 @@ impl Link {
     pub(crate) fn seems_silent(&self) -> bool {
         // A live peer's sign comes long before the next look.
         self.silent_beats.load(Ordering::Relaxed) > 0
-            && self.datagrams_heard() == self.heard.load(Ordering::Relaxed)
+            && self.traffic().heard == self.heard.load(Ordering::Relaxed)
     }
 
     /// How long a short reply may take to arrive, also if it has to be sent twice.
@@ -162,9 +163,10 @@ impl Link {
         (self.quic.rtt() * 3 + ACK_SLACK).min(MAX_LINGER)
     }
 
-    /// Datagrams that have come from the peer.
-    pub(crate) fn datagrams_heard(&self) -> u64 {
-        self.quic.stats().udp_rx.datagrams
+    /// Datagrams that have gone to the peer and come from it.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let quinn::ConnectionStats { udp_tx, udp_rx, .. } = self.quic.stats();
+        Traffic { sent: udp_tx.datagrams, heard: udp_rx.datagrams }
     }
 
     /// Closes it because nothing comes from the peer.
@@ -380,29 +382,29 @@ const SILENT_BEATS: u32 = 3;
 /// Gives the peer up if nothing comes from it while calls are open, though it was asked for a sign: QUIC's own timeout is
 /// for idle connections, and far too long for whoever waits.
 async fn watch(link: Arc<Link>) {
-    let sent = || link.quic.stats().udp_tx.datagrams;
-    let (mut last, mut sent_before) = (link.datagrams_heard(), sent());
-    link.heard.store(last, Ordering::Relaxed);
+    let mut last = link.traffic();
+    let mut sent_before = last.sent;
+    link.heard.store(last.heard, Ordering::Relaxed);
     loop {
         let began = link.env.now();
         tokio::time::sleep(BEAT).await;
         if link.quic.close_reason().is_some() || link.is_unwatched() {
             return;
         }
-        let now = link.datagrams_heard();
+        let now = link.traffic();
         // A look that comes late says that this node stood still, and nothing of the peer.
         let stood_still = link.env.now().saturating_duration_since(began) > BEAT * 2;
-        if now != last || stood_still {
+        if now.heard != last.heard || stood_still {
             last = now;
-            link.heard.store(last, Ordering::Relaxed);
+            link.heard.store(last.heard, Ordering::Relaxed);
             link.silent_beats.store(0, Ordering::Relaxed);
             continue;
         }
         let silent = link.silent_beats.fetch_add(1, Ordering::Relaxed) + 1;
         if silent == 1 {
-            sent_before = sent();
+            sent_before = now.sent;
         }
-        if silent >= SILENT_BEATS && sent() > sent_before {
+        if silent >= SILENT_BEATS && now.sent > sent_before {
             return link.give_up("nothing came for 3 s while a request was open");
         }
         nudge(&link);

@@ -194,6 +194,8 @@ async fn a_limit_of_nothing_is_no_configuration() {
         Limits { max_connections: 0, ..Limits::default() },
         Limits { max_streams: 0, ..Limits::default() },
         Limits { max_datagram: 1000, ..Limits::default() },
+        Limits { idle_timeout: Duration::ZERO, keep_alive: Duration::ZERO, ..Limits::default() },
+        Limits { keep_alive: Duration::from_secs(57), ..Limits::default() },
     ];
     for limits in limits {
         let addr = "127.0.0.1:0".parse().unwrap();
