@@ -181,6 +181,11 @@ impl Credentials {
         &self.own.identity
     }
 
+    /// What this node shows.
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        self.own.cert.clone()
+    }
+
     /// When the node's certificate ends, in seconds after 1970: what comes before is the time to renew it.
     pub fn not_after_unix_s(&self) -> u64 {
         self.own.not_after_unix_s

@@ -57,6 +57,11 @@ impl CaFolder {
         Ok(Self { folder: folder.to_owned(), authority, old })
     }
 
+    /// The folder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.folder
+    }
+
     pub(crate) fn authority(&self) -> &Authority {
         &self.authority
     }

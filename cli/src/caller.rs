@@ -1,10 +1,10 @@
 //! Who asks, and which herd: what `push`, `pull` and the rest begin with.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rdcq_certs::Credentials;
+use rdcq_certs::{Credentials, PeerError};
 use rdcq_client::Session;
 use rdcq_config::Config;
 use rdcq_runtime::{CredentialsError, Host, load_credentials};
@@ -50,7 +50,10 @@ impl Caller {
         let operator = settings.with_file_name(OPERATOR);
         let wanting = rights == Rights::Operator && !credentials.identity().roles.contains(Role::Operator);
         if wanting && operator.exists() {
-            Member { settings, config, credentials } = Member::read(&host, operator).await?;
+            let found = Member::read(&host, operator).await?;
+            let own = credentials.judge(&[found.credentials.certificate()]);
+            own.map_err(|error| not_of_this_herd(&settings, &found.settings, &error))?;
+            Member { settings, config, credentials } = found;
         }
         let herd = credentials.identity().herd.clone();
         console.note(format_args!("herd {herd} ({})", settings.display()));
@@ -72,6 +75,13 @@ impl Caller {
         tokio::time::sleep(FAREWELL).await;
         done
     }
+}
+
+fn not_of_this_herd(named: &Path, operator: &Path, error: &PeerError) -> Failure {
+    let (named, operator) = (named.display(), operator.display());
+    let what = format!("{named} is no operator's, and {operator} beside it is of another herd: {error}");
+    Failure::new(Exit::Denied, what)
+        .with_hint("--herd names the settings of an operator of the herd that is meant")
 }
 
 /// What a settings file says, read and found sound.

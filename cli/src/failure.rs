@@ -90,6 +90,13 @@ impl Failure {
         self
     }
 
+    /// The same, and what that means for the rest of the command.
+    #[must_use]
+    pub(crate) fn noting(mut self, note: &str) -> Self {
+        self.what = format!("{}; {note}", self.what);
+        self
+    }
+
     /// A failed file operation. `doing` says what was tried.
     pub(crate) fn of_file(doing: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
         OperationError::of_file(doing, path, error).into()

@@ -372,3 +372,38 @@ fn a_replacement_that_was_cut_off_before_its_lists_is_begun_once_more() {
     assert_eq!(describe_lists(&user.text("certs/crl.pem")).unwrap().len(), 2);
     user.run(&["certs", "rotate-ca"]).failed(1, &["being replaced already"]);
 }
+
+#[test]
+fn certificates_are_replaced_all_or_none_and_by_their_own_ca_alone() {
+    let user = User::with_nodes();
+    user.run(&["certs", "init", "--herd", "h", "--out", "other"]).succeeded();
+    let before = ["n1/n1.pem", "n1/n1.key", "n1/ca.pem", "n2/n2.pem"].map(|file| user.text(file));
+    user.run(&["certs", "rotate", "--ca", "other", "n1/n1.pem"]).failed(
+        1,
+        &["n1/ca.pem is of another CA than other", "nothing was replaced", "--ca names the folder"],
+    );
+    user.run(&["certs", "rotate", "n1/n1.pem", "n1/ca.pem", "n2/n2.pem"])
+        .failed(1, &["a CA's certificate", "nothing was replaced"]);
+    user.run(&["certs", "revoke", "n2"]).succeeded();
+    user.run(&["certs", "rotate", "n1/n1.pem", "n2/n2.pem"]).failed(1, &["revoked", "nothing was replaced"]);
+    assert_eq!(["n1/n1.pem", "n1/n1.key", "n1/ca.pem", "n2/n2.pem"].map(|file| user.text(file)), before);
+}
+
+#[test]
+fn an_operator_of_another_herd_is_not_taken_for_this_one_s() {
+    let user = User::new();
+    for (ca, caller, role) in [("one", "client", "client"), ("two", "operator", "operator")] {
+        user.run(&["certs", "init", "--herd", "h", "--out", ca]).succeeded();
+        let issue = ["certs", "issue", "--node", caller, "--role", role, "--ca", ca, "--out", ca];
+        user.run(&issue).succeeded();
+        let settings = format!(
+            "data_dir = \"data\"\n[identity]\nca = \"{ca}/ca.pem\"\ncert = \"{ca}/{caller}.pem\"\n\
+             key = \"{ca}/{caller}.key\"\n[herd]\nbuild_indexes = [\"127.0.0.1:9\"]\n[client]\n"
+        );
+        user.write(&format!("{caller}.toml"), &settings);
+    }
+    user.run(&["remove", "x:1", "--yes", "--herd", "client.toml"]).failed(
+        5,
+        &["client.toml is no operator's", "operator.toml beside it is of another herd", "--herd names"],
+    );
+}

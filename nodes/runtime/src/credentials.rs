@@ -3,6 +3,7 @@
 mod live;
 mod reminder;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,11 +180,22 @@ fn read(disk: &dyn Disk, path: &Path, max: u64) -> Result<String, CredentialsErr
     String::from_utf8(bytes).map_err(|error| unreadable(std::io::Error::other(error)))
 }
 
+/// What to do about a file that is not there, or that is not for this user.
+fn hint(path: &Path, error: &std::io::Error) -> &'static str {
+    let list = path.file_name().is_some_and(|name| name.to_string_lossy().contains("crl"));
+    match error.kind() {
+        ErrorKind::NotFound if list => "; `rdcq certs revoke` makes the list, also one of nobody",
+        ErrorKind::NotFound => "; `rdcq certs issue` makes a node's files",
+        ErrorKind::PermissionDenied => "; it must be readable for the user as which rdcq runs",
+        _ => "",
+    }
+}
+
 /// Credentials that a node cannot start with.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     /// A file cannot be read.
-    #[error("cannot read {path}: {source}; `rdcq certs issue` makes a node's files", path = path.display())]
+    #[error("cannot read {path}: {source}{hint}", path = path.display(), hint = hint(path, source))]
     Unreadable {
         /// The file.
         path: PathBuf,

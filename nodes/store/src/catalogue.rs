@@ -90,6 +90,14 @@ pub enum CatalogueError {
         /// What the database said.
         reason: Arc<str>,
     },
+    /// Another process has the database open.
+    #[error(
+        "the catalogue in {path} is in use by another process; end it first, or give this node a data_dir of its own"
+    )]
+    InUse {
+        /// The database's folder.
+        path: String,
+    },
     /// The database could not be read.
     #[error("cannot read the catalogue: {0}")]
     Read(Arc<str>),

@@ -140,5 +140,5 @@ async fn another_herd_s_catalogue_and_a_foreign_folder_are_refused() {
 async fn a_catalogue_is_open_only_once() {
     let folder = tempfile::tempdir().unwrap();
     let _first = open(folder.path()).await.unwrap();
-    assert!(matches!(open(folder.path()).await, Err(CatalogueError::Open { .. })));
+    assert!(matches!(open(folder.path()).await, Err(CatalogueError::InUse { .. })));
 }

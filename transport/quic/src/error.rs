@@ -57,9 +57,7 @@ pub enum ConnectError {
         addr: SocketAddr,
     },
     /// The TLS handshake failed, on either side.
-    #[error(
-        "{addr} and this node do not trust each other: {why}; both need certificates of the same herd's CA"
-    )]
+    #[error("{addr} and this node do not trust each other: {why}")]
     Untrusted {
         /// Who was dialled.
         addr: SocketAddr,

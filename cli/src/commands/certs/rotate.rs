@@ -1,10 +1,11 @@
 //! `rdcq certs rotate`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use rdcq_certs::{CertificateKind, Serial, describe};
+use rdcq_certs::{AuthorityError, CertificateKind, Serial, describe};
 use rdcq_runtime::Host;
 use rdcq_wire::Identity;
 use serde::Serialize;
@@ -30,14 +31,11 @@ impl Rotate {
     pub(crate) fn run(self, console: &Console) -> Result<(), Failure> {
         let ca = CaFolder::open(&self.ca)?;
         let revoked = ca.revoked()?;
-        for file in &self.certificates {
-            let old = Old::read(file)?;
-            if revoked.contains(&old.serial) {
-                return Err(Failure::other(format!("the certificate {} was revoked", file.display()))
-                    .with_hint(
-                        "if the node is to come back, `rdcq certs issue --force` makes it a new one",
-                    ));
-            }
+        // All are looked at before the first is replaced: who runs it once more would replace some twice.
+        let all: Result<Vec<_>, _> =
+            self.certificates.iter().map(|file| Ok((file, Old::check(file, &ca, &revoked)?))).collect();
+        let all = all.map_err(|failure: Failure| failure.noting("nothing was replaced"))?;
+        for (file, old) in all {
             let made = replace(&ca, file, &old)?;
             console.result(Some(ca.authority().herd().as_str()), &made)?;
         }
@@ -52,6 +50,29 @@ struct Old {
 }
 
 impl Old {
+    /// Reads a certificate that this CA may replace.
+    fn check(file: &Path, ca: &CaFolder, revoked: &BTreeSet<Serial>) -> Result<Self, Failure> {
+        let old = Self::read(file)?;
+        if revoked.contains(&old.serial) {
+            let what = format!("the certificate {} was revoked", file.display());
+            let hint = "if the node is to come back, `rdcq certs issue --force` makes it a new one";
+            return Err(Failure::other(what).with_hint(hint));
+        }
+        let herd = ca.authority().herd();
+        if old.identity.herd != *herd {
+            let identity = Box::new(old.identity);
+            return Err(AuthorityError::OtherHerd { identity, herd: herd.clone() }.into());
+        }
+        let beside = CertificateFiles::new(rdcq_env::disk::parent(file)).ca();
+        if beside.exists() && !in_common(&read(&beside)?, &ca.bundle()) {
+            let what = format!("{} is of another CA than {}", beside.display(), ca.path().display());
+            let hint = "--ca names the folder of the CA that issued the certificate; \
+                        under another one `rdcq certs issue --force` makes a new node";
+            return Err(Failure::other(what).with_hint(hint));
+        }
+        Ok(old)
+    }
+
     fn read(file: &Path) -> Result<Self, Failure> {
         let refused = |why: &str| Failure::other(format!("{}: {why}", file.display()));
         let certificates = describe(&read(file)?).map_err(|why| refused(&why))?;
@@ -66,6 +87,14 @@ impl Old {
             Err(certificates) => Err(refused(&format!("{} certificates, wanted one", certificates.len()))),
         }
     }
+}
+
+/// Whether two files of CA certificates have one in common, as they do while a CA is being replaced.
+fn in_common(one: &str, other: &str) -> bool {
+    let serials = |pem: &str| -> BTreeSet<Serial> {
+        describe(pem).unwrap_or_default().into_iter().map(|described| described.serial).collect()
+    };
+    !serials(one).is_disjoint(&serials(other))
 }
 
 fn replace(ca: &CaFolder, file: &Path, old: &Old) -> Result<Made, Failure> {

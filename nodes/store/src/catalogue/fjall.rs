@@ -54,7 +54,10 @@ impl FjallCatalogue {
             stamp
                 .claim(&*disk, &path.join("FORMAT"))
                 .map_err(|error| CatalogueError::Stamp(Arc::new(error)))?;
-            let database = Database::builder(path.join("fjall")).open().map_err(|error| failed(&error))?;
+            let database = Database::builder(path.join("fjall")).open().map_err(|error| match error {
+                ::fjall::Error::Locked => CatalogueError::InUse { path: shown.clone() },
+                error => failed(&error),
+            })?;
             let entries = database
                 .keyspace(KEYSPACE, KeyspaceCreateOptions::default)
                 .map_err(|error| failed(&error))?;
