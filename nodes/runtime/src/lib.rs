@@ -27,4 +27,4 @@ pub use host::{Catalogues, Host};
 pub use leases::{Claim, Leases};
 pub use refuse::{failure_of_call, failure_of_store};
 pub use running::{Bound, Member, Running, StartError, data_ports, repeat};
-pub use status::{Insight, InsightSource, Reading};
+pub use status::{Ends, Insight, InsightSource, Reading};

@@ -10,7 +10,7 @@ use rdcq_transport::stats::{EndpointStats, Totals, peers};
 use rdcq_wire::message::{PeerTraffic, Plane, Traffic};
 use rdcq_wire::{HerdId, NodeId, Role};
 
-use crate::Reading;
+use crate::{Ends, Reading};
 
 /// What the text is, for whoever fetches it.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -44,6 +44,7 @@ pub fn render(build: &Build<'_>, readings: &[Reading]) -> String {
     for (role, measured) in &roles {
         page.sample(&[("role", role.name())], Seconds(measured.uptime));
     }
+    page.ends(&roles);
     page.connections(&roles);
     for family in SUMS {
         page.family(family.name, family.kind, family.help);
@@ -155,6 +156,7 @@ struct Measured<'a> {
     uptime: Duration,
     planes: [Totals; PLANES.len()],
     endpoints: Vec<&'a EndpointStats>,
+    ends: Vec<&'a Ends>,
 }
 
 type Roles<'a> = BTreeMap<Role, Measured<'a>>;
@@ -162,8 +164,9 @@ type Roles<'a> = BTreeMap<Role, Measured<'a>>;
 impl<'a> Measured<'a> {
     fn all_of(readings: &'a [Reading]) -> Roles<'a> {
         let mut roles = Roles::new();
-        for Reading { role, uptime, endpoints } in readings {
+        for Reading { role, uptime, endpoints, ends } in readings {
             let measured = roles.entry(*role).or_default();
+            measured.ends.extend(ends);
             measured.uptime = measured.uptime.max(*uptime);
             measured.endpoints.extend(endpoints.iter());
         }
@@ -271,6 +274,23 @@ impl Page {
         }
         let end = if labels.is_empty() { "" } else { "}" };
         self.put(format_args!("{end} {value}\n"));
+    }
+
+    fn ends(&mut self, roles: &Roles<'_>) {
+        let name = "rdcq_certificate_end_timestamp_seconds";
+        self.family(name, Type::Gauge, "When the node's certificate ends.");
+        self.first_end(roles, |ends| Some(ends.certificate_unix_s));
+        let name = "rdcq_revocation_list_end_timestamp_seconds";
+        self.family(name, Type::Gauge, "When the first revocation list ends.");
+        self.first_end(roles, |ends| ends.lists_unix_s);
+    }
+
+    fn first_end(&mut self, roles: &Roles<'_>, end: fn(&Ends) -> Option<u64>) {
+        for (role, measured) in roles {
+            if let Some(first) = measured.ends.iter().filter_map(|ends| end(ends)).min() {
+                self.sample(&[("role", role.name())], first);
+            }
+        }
     }
 
     fn connections(&mut self, roles: &Roles<'_>) {

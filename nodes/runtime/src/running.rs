@@ -14,7 +14,7 @@ use rdcq_wire::{Identity, Role};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::status::WithStatus;
+use crate::status::{Ends, WithStatus};
 use crate::{Host, Insight, InsightSource, LiveCredentials, security};
 
 /// Who a role runs as, and where it keeps its files.
@@ -141,11 +141,15 @@ impl Running {
     pub fn follow(&self, env: &Env, credentials: &LiveCredentials) {
         let (endpoint, role, drained) = (self.endpoint.clone(), self.role, self.drained.clone());
         let mut changes = credentials.subscribe();
-        let clock = env.clone();
+        let (clock, insight) = (env.clone(), self.insight.clone());
         let following = async move {
             loop {
                 changes.see();
                 let credentials = changes.get();
+                insight.note_ends(Ends {
+                    certificate_unix_s: credentials.not_after_unix_s(),
+                    lists_unix_s: credentials.lists_end_unix_s(),
+                });
                 if let Err(error) = endpoint.replace_security(security(&credentials)) {
                     tracing::error!(%role, %error, "the new certificates are not shown; the old ones still are");
                 }

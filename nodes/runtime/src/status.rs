@@ -33,6 +33,16 @@ struct Shared {
     /// Whose turn it is to add up.
     turn: Arc<Semaphore>,
     last: Mutex<Option<(Instant, Arc<Vec<EndpointStats>>)>>,
+    ends: Mutex<Option<Ends>>,
+}
+
+/// When a node's credentials end, in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// Its certificate.
+    pub certificate_unix_s: u64,
+    /// The first of its revocation lists; none where none are used.
+    pub lists_unix_s: Option<u64>,
 }
 
 /// A role's figures at one moment.
@@ -44,6 +54,8 @@ pub struct Reading {
     pub uptime: Duration,
     /// Its endpoints.
     pub endpoints: Arc<Vec<EndpointStats>>,
+    /// When its credentials end, if it was told.
+    pub ends: Option<Ends>,
 }
 
 impl Insight {
@@ -51,7 +63,21 @@ impl Insight {
     pub fn new(env: &Env, identity: &Identity, role: Role, source: InsightSource) -> Self {
         let (env, identity, since) = (env.clone(), identity.clone(), env.now());
         let turn = Arc::new(Semaphore::new(1));
-        Self(Arc::new(Shared { env, identity, role, since, source, turn, last: Mutex::default() }))
+        Self(Arc::new(Shared {
+            env,
+            identity,
+            role,
+            since,
+            source,
+            turn,
+            last: Mutex::default(),
+            ends: Mutex::default(),
+        }))
+    }
+
+    /// Tells when the credentials end that are in force from now on.
+    pub fn note_ends(&self, ends: Ends) {
+        *self.0.ends.lock().unwrap_or_else(PoisonError::into_inner) = Some(ends);
     }
 
     /// Who the node is.
@@ -66,7 +92,7 @@ impl Insight {
 
     /// The figures now, or a moment ago.
     pub fn read(&self) -> Reading {
-        let Shared { env, role, since, source, last, .. } = &*self.0;
+        let Shared { env, role, since, source, last, ends, .. } = &*self.0;
         let now = env.now();
         // Held while the figures are read: who asks meanwhile gets the same ones.
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,7 +104,8 @@ impl Insight {
                 endpoints
             }
         };
-        Reading { role: *role, uptime: now.saturating_duration_since(*since), endpoints }
+        let ends = *ends.lock().unwrap_or_else(PoisonError::into_inner);
+        Reading { role: *role, uptime: now.saturating_duration_since(*since), endpoints, ends }
     }
 
     /// [`Self::report`] where it holds nobody up: adding up ten thousand connections takes milliseconds. One at a time,
@@ -95,7 +122,7 @@ impl Insight {
 
     /// The figures as a report and its body.
     pub fn report(&self) -> (StatusReport, Vec<u8>) {
-        let Reading { role, uptime, endpoints } = self.read();
+        let Reading { role, uptime, endpoints, .. } = self.read();
         let totals = Totals::of(&*endpoints);
         let peers = peers(&*endpoints);
         let (body, written) = StatusReport::write(&peers);

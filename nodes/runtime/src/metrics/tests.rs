@@ -58,7 +58,8 @@ pub(crate) fn sample() -> Vec<EndpointStats> {
 }
 
 fn reading(role: Role, endpoints: Vec<EndpointStats>) -> Reading {
-    Reading { role, uptime: Duration::from_millis(61_500), endpoints: Arc::new(endpoints) }
+    let ends = Ends { certificate_unix_s: 1_800_000_000, lists_unix_s: Some(1_790_000_000) };
+    Reading { role, uptime: Duration::from_millis(61_500), endpoints: Arc::new(endpoints), ends: Some(ends) }
 }
 
 fn text_of(readings: &[Reading]) -> String {
