@@ -9,6 +9,7 @@
 //! their kind before anything is allocated for them.
 
 pub mod access;
+pub mod class;
 pub mod digest;
 pub mod error;
 pub mod frame;
@@ -19,10 +20,12 @@ pub mod message;
 pub mod piece;
 #[cfg(test)]
 mod protocol;
+pub mod rate;
 pub mod tag;
 #[cfg(test)]
 mod testing;
 
+pub use class::Class;
 pub use digest::{Digest, Hasher};
 pub use error::{CloseCode, ErrorCode, ResetCode};
 pub use frame::{Context, DecodeError, Prefix};
@@ -31,4 +34,5 @@ pub use list::List;
 pub use manifest::{Cutter, Manifest, Piece, PieceTable};
 pub use message::{Kind, Message, Request};
 pub use piece::{PieceIndex, PieceSet, Span};
+pub use rate::{ByteRate, RateError, RateLimit};
 pub use tag::{Name, Record, State, TagKey, TagQuery, Version};
