@@ -1,0 +1,164 @@
+//! A token bucket that may go into debt.
+
+use std::time::Duration;
+
+use rdcq_wire::ByteRate;
+
+/// One byte, in the unit that levels are kept in: with it a rate in whole bytes a second fills a bucket by a whole number
+/// every nanosecond, and nothing is ever rounded.
+const BYTE: i128 = 1_000_000_000;
+
+/// For how long a bucket fills while nobody draws from it. With what one grant may take beyond it that is less than the
+/// hundredth of a second's worth by which a rate may be exceeded within a second; less would be lost to a driver that is
+/// a few milliseconds late.
+const DEPTH: Duration = Duration::from_millis(6);
+
+/// What one grant is worth at most.
+const GRANT: Duration = Duration::from_millis(2);
+
+/// In which everybody has a turn, if grants of a datagram are small enough for it: what they had within a second then
+/// differs by a tenth at most.
+const ROUND: Duration = Duration::from_millis(100);
+
+/// Bytes of a datagram on plain Ethernet: less is never granted but to who wants less.
+pub(crate) const DATAGRAM: u64 = 1452;
+
+/// Bytes of a send batch: more is never granted at once, so that others have their turn.
+pub(crate) const BATCH: u64 = 64 * 1024;
+
+/// A rate, and how much of it may be used now.
+#[derive(Debug, Clone)]
+pub(crate) struct Bucket {
+    rate: ByteRate,
+    /// In [`BYTE`]s. Below zero it is what was used ahead of time.
+    level: i128,
+    /// When the level was that.
+    at: Duration,
+}
+
+impl Bucket {
+    /// An empty one: a limit that is new must not begin with a burst.
+    pub(crate) const fn new(rate: ByteRate, now: Duration) -> Self {
+        Self { rate, level: 0, at: now }
+    }
+
+    /// Changes the rate and keeps what may be used now.
+    pub(crate) fn set_rate(&mut self, rate: ByteRate, now: Duration) {
+        self.fill(now);
+        self.rate = rate;
+        self.level = self.level.min(self.depth());
+    }
+
+    /// The most that is granted at once while so many streams wait.
+    pub(crate) fn quantum(&self, waiting: u64) -> u64 {
+        worth(self.rate, GRANT).min(worth(self.rate, ROUND) / waiting.max(1)).clamp(DATAGRAM, BATCH)
+    }
+
+    /// Whether anything may be used now.
+    pub(crate) fn is_ready(&mut self, now: Duration) -> bool {
+        self.fill(now);
+        self.level > 0
+    }
+
+    /// When something may be used, if nothing is used before.
+    pub(crate) fn ready_at(&self) -> Duration {
+        if self.level > 0 {
+            return self.at;
+        }
+        let missing = 1 - self.level;
+        let rate = i128::from(self.rate.bytes_per_second());
+        self.at + from_ns((missing + rate - 1) / rate)
+    }
+
+    /// Uses bytes, also those that are not there; fewer than none were used too many before.
+    pub(crate) fn spend(&mut self, bytes: i64) {
+        self.level = (self.level - i128::from(bytes) * BYTE).min(self.depth());
+    }
+
+    /// Forgets what was used ahead of time beyond what takes `time` to make up for.
+    pub(crate) fn forgive_beyond(&mut self, time: Duration) {
+        let least = -i128::from(worth(self.rate, time)) * BYTE;
+        self.level = self.level.max(least);
+    }
+
+    fn depth(&self) -> i128 {
+        i128::from(worth(self.rate, DEPTH).max(DATAGRAM)) * BYTE
+    }
+
+    fn fill(&mut self, now: Duration) {
+        let elapsed = now.saturating_sub(self.at);
+        // A clock that goes back fills nothing, and what it goes back by is not filled twice.
+        self.at = self.at.max(now);
+        let gained =
+            i128::from(self.rate.bytes_per_second()).saturating_mul(elapsed.as_nanos().cast_signed());
+        self.level = self.level.saturating_add(gained).min(self.depth());
+    }
+}
+
+/// Bytes that a rate is worth in a short time.
+fn worth(rate: ByteRate, time: Duration) -> u64 {
+    let bytes = u128::from(rate.bytes_per_second()) * time.as_nanos() / 1_000_000_000;
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+fn from_ns(ns: i128) -> Duration {
+    Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn rate(text: &str) -> ByteRate {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_bucket_is_ready_exactly_when_it_has_filled() {
+        let mut bucket = Bucket::new(rate("3kB/s"), Duration::ZERO);
+        assert!(!bucket.is_ready(Duration::ZERO));
+        let due = bucket.ready_at();
+        assert_eq!(due, Duration::from_nanos(1));
+        assert!(bucket.is_ready(due));
+        bucket.spend(3000);
+        assert_eq!(bucket.ready_at(), Duration::from_secs(1) + due);
+        assert!(!bucket.is_ready(bucket.ready_at() - Duration::from_nanos(1)));
+        assert!(bucket.is_ready(bucket.ready_at()));
+    }
+
+    #[test]
+    fn what_is_not_used_is_kept_for_a_few_milliseconds() {
+        let mut bucket = Bucket::new(rate("1GB/s"), Duration::ZERO);
+        assert!(bucket.is_ready(Duration::from_secs(60)));
+        assert_eq!(bucket.level, 6_000_000 * BYTE);
+        let mut slow = Bucket::new(rate("1kB/s"), Duration::ZERO);
+        assert!(slow.is_ready(Duration::from_secs(60)));
+        assert_eq!(slow.level, i128::from(DATAGRAM) * BYTE);
+    }
+
+    #[test]
+    fn a_new_rate_begins_with_the_old_level() {
+        let mut bucket = Bucket::new(rate("1GB/s"), Duration::ZERO);
+        assert!(bucket.is_ready(MS));
+        bucket.set_rate(rate("2GB/s"), MS);
+        assert_eq!(bucket.level, 1_000_000 * BYTE);
+        bucket.set_rate(rate("1MB/s"), MS);
+        assert_eq!(bucket.level, 6000 * BYTE);
+        bucket.spend(8000);
+        bucket.set_rate(rate("2MB/s"), MS);
+        assert_eq!((bucket.level, bucket.ready_at()), (-2000 * BYTE, MS * 2 + Duration::from_nanos(1)));
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_fills_nothing() {
+        let mut bucket = Bucket::new(rate("1MB/s"), MS);
+        assert!(!bucket.is_ready(Duration::ZERO));
+        assert!(bucket.is_ready(MS * 2));
+        let level = bucket.level;
+        assert!(bucket.is_ready(MS));
+        assert!(bucket.is_ready(MS * 2));
+        assert_eq!(bucket.level, level);
+    }
+}
