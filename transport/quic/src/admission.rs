@@ -2,7 +2,8 @@
 //!
 //! [`Admission`] is a pure state machine: the driver tells it of attempts and of handshakes that ended, and asks which of those
 //! that wait are next. A handshake costs its server half a millisecond of a core, an attacker a datagram; so what is
-//! rationed is handshakes. Three rules:
+//! rationed is handshakes. What reaches it has cost QUIC some microseconds of keys already; [`Initials`] rations these, too,
+//! while data moves. Three rules:
 //!
 //! - At most so many are under way at once, and while the node moves data, at most so many begin a second.
 //! - Whoever has failed lately comes after those who have not, and is asked to prove its address; whoever fails on and on gets
@@ -17,6 +18,7 @@
 
 mod bucket;
 mod bytes;
+mod initials;
 mod peers;
 mod sources;
 #[cfg(test)]
@@ -32,6 +34,7 @@ use bucket::Bucket;
 use sources::{Source, Sources, Standing};
 
 pub(crate) use bytes::{BytesInFlight, Reservation};
+pub(crate) use initials::Initials;
 pub(crate) use peers::{NoSlot, PeerSlots};
 
 /// Handshakes that may begin a second while the node moves data: a tenth of a core.

@@ -29,6 +29,7 @@ use crate::limits::DataPorts;
 use crate::link::{Link, Side, pick};
 use crate::profile;
 use crate::server::Server;
+use crate::shield::ShieldedSocket;
 use crate::socket::SendFigures;
 use crate::stats::{ConnectionStats, EndpointStats};
 use crate::stream::{Receiver, Sender, close};
@@ -128,7 +129,7 @@ pub(crate) struct Port {
     pub(crate) local: SocketAddr,
     /// Who has how many of the accepted connections.
     peers: Mutex<PeerSlots>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
     /// What the socket has sent, if it counts that itself.
     figures: Option<Arc<SendFigures>>,
     client: RwLock<quinn::ClientConfig>,
@@ -176,7 +177,8 @@ impl Endpoint {
             DataPorts::Any => vec![0; network.data_threads().clamp(1, Hello::MAX_DATA_PORTS)],
             DataPorts::These(ports) => ports.clone(),
         };
-        let open = |plane, listen| Port::open(env, network, plane, listen, &security, &limits);
+        let activity = Arc::new(Activity::new(env.now()));
+        let open = |plane, listen| Port::open(env, network, plane, listen, &security, &limits, &activity);
         let mut ports = vec![open(Plane::Control, listen)?];
         let ip = ports[0].local.ip();
         for (number, port) in (0..).zip(data) {
@@ -186,7 +188,7 @@ impl Endpoint {
         let shared = Arc::new(Shared {
             env: env.clone(),
             audit: Audit::new(env),
-            activity: Arc::new(Activity::new(env.now())),
+            activity,
             replies: BytesInFlight::new(limits.max_reply_bytes),
             limits,
             draining: CancellationToken::new(),
@@ -374,6 +376,7 @@ impl Port {
         listen: SocketAddr,
         security: &Security,
         limits: &Limits,
+        activity: &Arc<Activity>,
     ) -> Result<Self, OpenError> {
         let client = profile::client(env, plane, security, limits, false)?;
         // Only to see now whether it can be made.
@@ -382,7 +385,9 @@ impl Port {
         let bound = network.bind(listen, plane).map_err(|source| OpenError::Bind { addr: listen, source })?;
         let unusable = |source| OpenError::Socket { addr: listen, source };
         let local = bound.socket.local_addr().map_err(unusable)?;
-        let quic = quinn::Endpoint::new_with_abstract_socket(config, None, bound.socket, bound.runtime)
+        let counters = Arc::<Counters>::default();
+        let socket = ShieldedSocket::new(env, bound.socket, Arc::clone(activity), Arc::clone(&counters));
+        let quic = quinn::Endpoint::new_with_abstract_socket(config, None, Arc::new(socket), bound.runtime)
             .map_err(unusable)?;
         Ok(Self {
             plane,
@@ -390,7 +395,7 @@ impl Port {
             quic,
             local,
             peers: Mutex::new(PeerSlots::new(limits.max_connections, limits.connections_per_node(plane))),
-            counters: Counters::default(),
+            counters,
             figures: bound.figures,
             client: RwLock::new(client),
         })

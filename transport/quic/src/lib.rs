@@ -34,6 +34,7 @@ mod profile;
 mod request_slots;
 mod server;
 mod service;
+mod shield;
 mod socket;
 mod soon;
 pub mod stats;

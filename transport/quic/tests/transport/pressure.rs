@@ -1,6 +1,7 @@
 //! Peers that take much and give little: what each can cost is bounded, a bystander does not notice, and nothing is left.
 
 mod claimed;
+mod strangers;
 mod torn;
 mod unread;
 

@@ -120,7 +120,7 @@ async fn one_way_relay(server: SocketAddr, deaf: Arc<AtomicBool>) -> SocketAddr 
 }
 
 /// Asks for an answer without end on so many streams, and reads none of it.
-async fn ask_without_reading(
+pub(super) async fn ask_without_reading(
     client: &RawClient,
     context: Context,
     streams: u32,
