@@ -35,6 +35,8 @@ use sources::{Source, Sources, Standing};
 
 pub(crate) use bytes::{BytesInFlight, Reservation};
 pub(crate) use initials::Initials;
+#[cfg(test)]
+pub(crate) use initials::{MAX_INITIALS, MAX_OF_SOURCE, WINDOW};
 pub(crate) use peers::{NoSlot, PeerSlots};
 
 /// Handshakes that may begin a second while the node moves data: a tenth of a core.

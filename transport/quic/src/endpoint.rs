@@ -29,7 +29,7 @@ use crate::limits::DataPorts;
 use crate::link::{Link, Side, pick};
 use crate::profile;
 use crate::server::Server;
-use crate::shield::ShieldedSocket;
+use crate::shield::Shield;
 use crate::socket::SendFigures;
 use crate::stats::{ConnectionStats, EndpointStats};
 use crate::stream::{Receiver, Sender, close};
@@ -130,6 +130,7 @@ pub(crate) struct Port {
     /// Who has how many of the accepted connections.
     peers: Mutex<PeerSlots>,
     pub(crate) counters: Arc<Counters>,
+    shield: Arc<Shield>,
     /// What the socket has sent, if it counts that itself.
     figures: Option<Arc<SendFigures>>,
     client: RwLock<quinn::ClientConfig>,
@@ -380,14 +381,15 @@ impl Port {
     ) -> Result<Self, OpenError> {
         let client = profile::client(env, plane, security, limits, false)?;
         // Only to see now whether it can be made.
-        profile::server(env, plane, security, limits)?;
+        let counters = Arc::<Counters>::default();
+        let shield = Shield::new(env, Arc::clone(activity), Arc::clone(&counters));
+        profile::server(env, plane, security, limits, &shield)?;
         let config = profile::endpoint(env, plane, &security.reset_secret, limits)?;
         let bound = network.bind(listen, plane).map_err(|source| OpenError::Bind { addr: listen, source })?;
         let unusable = |source| OpenError::Socket { addr: listen, source };
         let local = bound.socket.local_addr().map_err(unusable)?;
-        let counters = Arc::<Counters>::default();
-        let socket = ShieldedSocket::new(env, bound.socket, Arc::clone(activity), Arc::clone(&counters));
-        let quic = quinn::Endpoint::new_with_abstract_socket(config, None, Arc::new(socket), bound.runtime)
+        let socket = shield.behind(bound.socket);
+        let quic = quinn::Endpoint::new_with_abstract_socket(config, None, socket, bound.runtime)
             .map_err(unusable)?;
         Ok(Self {
             plane,
@@ -396,6 +398,7 @@ impl Port {
             local,
             peers: Mutex::new(PeerSlots::new(limits.max_connections, limits.connections_per_node(plane))),
             counters,
+            shield,
             figures: bound.figures,
             client: RwLock::new(client),
         })
@@ -437,7 +440,7 @@ impl Port {
         serves: bool,
     ) -> Result<(), OpenError> {
         let client = profile::client(env, self.plane, security, limits, serves)?;
-        let server = profile::server(env, self.plane, security, limits)?;
+        let server = profile::server(env, self.plane, security, limits, &self.shield)?;
         *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
         if serves {
             self.quic.set_server_config(Some(server));

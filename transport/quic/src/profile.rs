@@ -11,6 +11,7 @@ use rand::{Rng, RngCore};
 use rdcq_env::Env;
 
 use crate::link::Side;
+use crate::shield::Shield;
 use crate::{Limits, OpenError, Plane, Security};
 
 /// The knobs of one kind of connection.
@@ -180,9 +181,10 @@ pub(crate) fn server(
     plane: Plane,
     security: &Security,
     limits: &Limits,
+    shield: &Arc<Shield>,
 ) -> Result<quinn::ServerConfig, OpenError> {
     let crypto = QuicServerConfig::try_from(Arc::clone(&security.server)).map_err(tls)?;
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    let mut config = quinn::ServerConfig::with_crypto(shield.before(Arc::new(crypto)));
     // Tokens would spare returning clients a proof of address, which is asked for only under load.
     let mut tokens = quinn::ValidationTokenConfig::default();
     tokens.sent(0).log(Arc::new(quinn::NoneTokenLog));

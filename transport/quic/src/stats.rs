@@ -31,7 +31,8 @@ pub struct EndpointStats {
     pub handshakes: u64,
     /// Handshakes that failed, as server and as client.
     pub handshakes_failed: u64,
-    /// Connections refused, by reason: a few lower-case letters and dashes.
+    /// Connections refused, by reason: a few lower-case letters and dashes. Under `flood` count datagrams that seemed to begin one
+    /// and were not taken up beside data.
     pub refused: BTreeMap<&'static str, u64>,
     /// UDP datagrams sent.
     pub datagrams_sent: u64,

@@ -1,4 +1,4 @@
-//! How many datagrams that ask for a connection are looked at beside data that moves.
+//! How many datagrams that ask for a connection are taken up beside data that moves.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,16 +8,18 @@ use tokio::time::Instant;
 
 use super::sources::Source;
 
-/// How long what was looked at counts.
-pub(crate) const WINDOW: Duration = Duration::from_secs(1);
+/// Windows follow one another; around the end of one up to twice its share may pass. They are short, so that whoever comes
+/// when one is used up does so again when the next has begun.
+pub(crate) const WINDOW: Duration = Duration::from_millis(100);
 /// Initials in a window, whoever sends them. QUIC derives keys for each before anybody can judge it, 10 us, so these are
-/// 2 % of a core. The handshakes that may begin beside data take half: a first datagram, one that proves its address, one that
-/// acknowledges.
-pub(crate) const MAX_INITIALS: u32 = 2000;
-/// Initials of one source in a window, so that one that floods from its own address leaves half to the others.
+/// 2 % of a core. The handshakes that may begin beside data take a quarter: for each a first datagram, and one that proves its
+/// address.
+pub(crate) const MAX_INITIALS: u32 = 200;
+/// Initials of one source in a window, so that one that floods from its own address leaves half to the others. Against one that
+/// forges addresses nothing helps but luck: a client repeats its Initial seven times in the first second.
 pub(crate) const MAX_OF_SOURCE: u32 = MAX_INITIALS / 2;
 
-/// Initials that were looked at lately, and whose they were.
+/// Initials that were taken up lately, and whose they were.
 #[derive(Debug)]
 pub(crate) struct Initials {
     since: Instant,
@@ -31,7 +33,7 @@ impl Initials {
         Self { since: now, all: 0, by_source: BTreeMap::new() }
     }
 
-    /// Whether one more is looked at. A client whose Initial was not repeats it within milliseconds.
+    /// Whether one more is taken up.
     pub(crate) fn admit(&mut self, now: Instant, ip: IpAddr) -> bool {
         if now.saturating_duration_since(self.since) >= WINDOW {
             *self = Self::new(now);
@@ -46,6 +48,12 @@ impl Initials {
         *own += 1;
         self.all += 1;
         true
+    }
+
+    /// How many of this source were taken up in this window.
+    #[cfg(test)]
+    pub(crate) fn of(&self, ip: IpAddr) -> u32 {
+        self.by_source.get(&Source::of(ip)).copied().unwrap_or(0)
     }
 }
 
