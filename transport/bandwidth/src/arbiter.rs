@@ -9,6 +9,7 @@ use std::time::Duration;
 use rdcq_wire::{ByteRate, Class, NodeId};
 
 use crate::bucket::{BATCH, Bucket};
+use crate::guard::Guard;
 use crate::limits::Limits;
 use crate::turns::Turns;
 
@@ -59,6 +60,9 @@ pub struct Correction {
 pub struct Arbiter {
     limits: Limits,
     node: Option<Bucket>,
+    guard: Option<Guard>,
+    /// When the guard lets something pass again.
+    guarded_until: Duration,
     classes: BTreeMap<Class, Share>,
     /// Virtual time of the class that was furthest behind at the last grant.
     turn: u128,
@@ -110,6 +114,8 @@ impl Arbiter {
         let mut arbiter = Self {
             limits: Limits::default(),
             node: None,
+            guard: None,
+            guarded_until: Duration::ZERO,
             classes: Class::ALL.into_iter().map(share).collect(),
             turn: 0,
             peers: BTreeMap::new(),
@@ -131,6 +137,10 @@ impl Arbiter {
     /// Keeps other limits from now on. What may be used now stays; a limit that was not there begins with nothing.
     pub fn set_limits(&mut self, limits: Limits, now: Duration) {
         change(&mut self.node, limits.node.rate(), now);
+        match (&mut self.guard, limits.node.rate()) {
+            (Some(guard), Some(rate)) => guard.set_rate(rate, now),
+            (_, rate) => self.guard = rate.map(|rate| Guard::new(rate, now)),
+        }
         for (class, share) in &mut self.classes {
             let of = limits.classes.of(*class);
             change(&mut share.minimum, of.minimum, now);
@@ -243,6 +253,10 @@ impl Arbiter {
             if !ready(&mut self.node, now) {
                 return None;
             }
+            if let Some(at) = self.guard.as_mut().and_then(|guard| guard.ready_at(now)) {
+                self.guarded_until = at;
+                return None;
+            }
             let class = self.next_class(now)?;
             let peer_id = self.share(class).peers.next().expect("a class that is next has a peer that waits");
             let peer = self.peers.get_mut(&peer_id).expect("who waits is known");
@@ -265,7 +279,7 @@ impl Arbiter {
         let shares = self.classes.values().filter(waits).map(|share| ready_at(share.ceiling.as_ref()));
         let resting = self.resting.first().map(|(until, _)| *until);
         let soonest = shares.chain(resting).min()?;
-        Some(soonest.max(ready_at(self.node.as_ref())))
+        Some(soonest.max(ready_at(self.node.as_ref())).max(self.guarded_until))
     }
 
     /// Charges what was moved beside what was granted, or gives back what was not moved.
@@ -274,6 +288,8 @@ impl Arbiter {
         self.charge(peer, class, bytes, now);
         if let Ok(bytes) = u64::try_from(bytes) {
             self.share(class).peers.served(peer, bytes);
+        } else if let Some(guard) = &mut self.guard {
+            guard.give_back(bytes.unsigned_abs());
         }
     }
 
@@ -303,6 +319,9 @@ impl Arbiter {
         self.waiting -= u64::from(stream.wanted == 0);
 
         self.charge(peer_id, class, bytes.cast_signed(), now);
+        if let Some(guard) = &mut self.guard {
+            guard.spend(bytes);
+        }
         let weight = u128::from(self.limits.classes.of(class).weight.get());
         let behind =
             self.classes.values().filter(|share| !share.peers.is_empty()).map(|share| share.turn).min();
