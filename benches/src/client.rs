@@ -177,6 +177,6 @@ mod tests {
 
     #[test]
     fn a_request_has_64_bytes() {
-        assert_eq!(ask_lens().unwrap(), (64, 24));
+        assert_eq!(ask_lens().unwrap(), (64, 25));
     }
 }

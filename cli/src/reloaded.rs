@@ -39,7 +39,7 @@ impl Reloaded {
 /// A direction that is not limited any more has to say so.
 fn keep_limits(old: Option<&BandwidthConfig>, new: &mut Option<BandwidthConfig>) -> Vec<String> {
     let Some(old) = old else { return Vec::new() };
-    if new.is_none() && (old.egress.is_some() || old.ingress.is_some()) {
+    if new.is_none() && *old != BandwidthConfig::default() {
         *new = Some(old.clone());
         return vec!["bandwidth".to_owned()];
     }

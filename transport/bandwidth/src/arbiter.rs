@@ -16,6 +16,9 @@ use crate::turns::Turns;
 /// For how long a class that has had more than its guaranteed minimum has none to claim when others take its share.
 const MEMORY: Duration = Duration::from_millis(50);
 
+/// The longest that a rate makes up for what was moved beside what was granted.
+const MOST_DEBT: Duration = Duration::from_secs(2);
+
 /// Quanta by which a class's virtual time may be ahead of that of the others: one that had its minimum for hours must not
 /// wait for hours when that is taken away.
 const LEAD: u64 = 8;
@@ -137,6 +140,7 @@ impl Arbiter {
     /// Keeps other limits from now on. What may be used now stays; a limit that was not there begins with nothing.
     pub fn set_limits(&mut self, limits: Limits, now: Duration) {
         change(&mut self.node, limits.node.rate(), now);
+        self.guarded_until = Duration::ZERO;
         match (&mut self.guard, limits.node.rate()) {
             (Some(guard), Some(rate)) => guard.set_rate(rate, now),
             (_, rate) => self.guard = rate.map(|rate| Guard::new(rate, now)),
@@ -286,6 +290,7 @@ impl Arbiter {
     pub fn correct(&mut self, correction: Correction, now: Duration) {
         let Correction { peer, class, bytes } = correction;
         self.charge(peer, class, bytes, now);
+        self.forgive(peer, class);
         if let Ok(bytes) = u64::try_from(bytes) {
             self.share(class).peers.served(peer, bytes);
         } else if let Some(guard) = &mut self.guard {
@@ -337,6 +342,15 @@ impl Arbiter {
         }
         self.queue(id, peer_id, class);
         Grant { stream: id, bytes }
+    }
+
+    /// Lets nobody stand still for long because of what moved unasked: a push that came in, a node that was not looked at.
+    fn forgive(&mut self, peer: PeerId, class: Class) {
+        let share = self.classes.get_mut(&class).expect("every class has a share");
+        let own = self.peers.get_mut(&peer).and_then(|peer| peer.own.as_mut());
+        for bucket in [self.node.as_mut(), share.ceiling.as_mut(), own].into_iter().flatten() {
+            bucket.forgive_beyond(MOST_DEBT);
+        }
     }
 
     fn charge(&mut self, peer: PeerId, class: Class, bytes: i64, now: Duration) {

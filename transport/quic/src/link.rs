@@ -76,6 +76,8 @@ pub(crate) struct Link {
     pub(crate) bandwidth: Bandwidth,
     /// What this connection has of that, since the first time when there was a limit.
     accounts: OnceLock<Box<Accounts>>,
+    /// Whether its send window is smaller than without a limit.
+    squeezed: AtomicBool,
     /// This side's control stream. Taken out while it is written to.
     control: Mutex<Option<Sender>>,
     /// Rung when something comes on the peer's.
@@ -129,6 +131,7 @@ impl Link {
             activity,
             bandwidth,
             accounts: OnceLock::new(),
+            squeezed: AtomicBool::new(false),
             control: Mutex::new(None),
             word: Bell::new(),
         })
@@ -233,13 +236,16 @@ impl Link {
             accounts.settle(self.moved(&stats), false);
             accounts.note_payload(stats.path.current_mtu);
             let ahead = accounts.egress.gate().slack();
+            self.squeezed.store(true, Ordering::Relaxed);
             self.quic.set_send_window(stats.path.cwnd.saturating_add(ahead).min(self.send_window()));
         }
     }
 
-    /// Undoes what was set for a limit.
+    /// Undoes what was set for a limit, if anything was.
     pub(crate) fn end_pacing(&self) {
-        self.quic.set_send_window(self.send_window());
+        if self.squeezed.load(Ordering::Relaxed) && self.squeezed.swap(false, Ordering::Relaxed) {
+            self.quic.set_send_window(self.send_window());
+        }
     }
 
     const fn send_window(&self) -> u64 {
@@ -248,10 +254,18 @@ impl Link {
 
     /// Charges what a request or a call has moved beside what was granted.
     fn settle(&self) {
-        if Direction::ALL.into_iter().any(|direction| self.bandwidth.is_limited(direction)) {
+        let limited = Direction::ALL.into_iter().any(|direction| self.bandwidth.is_limited(direction));
+        if limited && !self.is_to_own_host() {
             let at_rest = self.open_calls() == 0 && self.being_served() == 0;
             self.accounts().settle(self.moved(&self.quic.stats()), at_rest);
         }
+    }
+
+    /// Whether it is with a command on the same host, which no link has to carry.
+    pub(crate) fn is_to_own_host(&self) -> bool {
+        let serves =
+            [Role::Proxy, Role::Origin, Role::Agent].into_iter().any(|role| self.peer.roles.contains(role));
+        !serves && self.remote().ip().to_canonical().is_loopback()
     }
 
     /// Waits until so many bytes may come.

@@ -47,7 +47,7 @@ impl Sender {
 
     /// Has bodies wait for their turn in a class if they are of pieces; control never waits.
     pub(crate) fn pace(&mut self, link: &Arc<Link>, kind: Kind, class: Class) {
-        if kind.carries_pieces() {
+        if kind.carries_pieces() && !link.is_to_own_host() {
             self.pace = Some(Box::new(Pace::new(Arc::clone(link), class)));
         }
     }

@@ -147,14 +147,14 @@ async fn receive(
     inputs: &mpsc::Sender<Input>,
 ) -> Result<(Span, Bytes), (Failure, String)> {
     let failed = |error: CallError| (kind_of(&error), order.told(&error));
-    let scope = Scope {
+    let scope = || Scope {
         trace: download.trace,
         deadline: download.env.now() + PIECES_PATIENCE,
         class: download.class,
     };
     let request = GetPieces { digest: download.digest, span: order.span };
-    make_room(download, order, scope, inputs).await.map_err(failed)?;
-    let call = download.pool.call(order.addr, order.role, scope, &request, Vec::new());
+    make_room(download, order, scope(), inputs).await.map_err(failed)?;
+    let call = download.pool.call(order.addr, order.role, scope(), &request, Vec::new());
     let answer = call.await.map_err(failed)?;
     let Pieces { span, .. } = answer.message;
     let mut body = answer.body;
@@ -195,6 +195,10 @@ async fn make_room(
             biased;
             () = &mut expecting => return Ok(()),
             () = tokio::time::sleep(STILL_WRITING) => {
+                // If the peer is gone, the call finds out.
+                if !connection.is_usable() {
+                    return Ok(());
+                }
                 // A full inbox means that the driver will not believe in silence before it has read it.
                 let _ = inputs.try_send(Input::Bytes(order.request));
             }

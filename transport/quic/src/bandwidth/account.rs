@@ -93,11 +93,13 @@ struct Tally {
     granted: u64,
     /// Who is charged for what no stream asked for.
     class: Class,
+    /// The limit for which it was kept.
+    epoch: u64,
 }
 
 impl Account {
     fn open(gate: &Arc<Gate>, peer: &NodeId, moved: u64) -> Self {
-        let tally = Mutex::new(Tally { granted: moved, class: Class::default() });
+        let tally = Mutex::new(Tally { granted: moved, class: Class::default(), epoch: gate.epoch() });
         Self { gate: Arc::clone(gate), peer: gate.join(peer), tally }
     }
 
@@ -118,6 +120,12 @@ impl Account {
 
     fn settle(&self, moved: u64, at_rest: bool) {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let epoch = self.gate.epoch();
+        if !self.gate.is_limited() || tally.epoch != epoch {
+            // What was moved without a limit is owed to nobody.
+            (tally.granted, tally.epoch) = (moved, epoch);
+            return;
+        }
         // While streams move, what was granted and not moved waits to be sent.
         if moved > tally.granted || at_rest {
             let bytes = moved.cast_signed() - tally.granted.cast_signed();

@@ -21,6 +21,8 @@ pub(crate) struct Gate {
     began: Instant,
     /// Whether anybody may have to wait.
     limited: AtomicBool,
+    /// How often a limit came where there was none.
+    epoch: AtomicU64,
     line: Mutex<Line>,
     /// Tells the keeper that a grant is due earlier than it thinks.
     bell: Arc<Notify>,
@@ -51,6 +53,7 @@ impl Gate {
             env: env.clone(),
             began: env.now(),
             limited,
+            epoch: AtomicU64::new(0),
             line: Mutex::new(Line { arbiter, asking: BTreeMap::new(), look: None }),
             bell: Arc::default(),
             moved: Default::default(),
@@ -64,11 +67,19 @@ impl Gate {
         self.limited.load(Ordering::Relaxed)
     }
 
+    /// Which limit holds: another number each time that one comes where there was none.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn set_limits(&self, limits: Limits) {
         let now = self.now();
         let limited = !limits.is_unlimited();
-        self.limited.store(limited, Ordering::Relaxed);
         let mut line = self.line();
+        if limited && !self.limited.swap(limited, Ordering::Relaxed) {
+            self.epoch.fetch_add(1, Ordering::Relaxed);
+        }
+        self.limited.store(limited, Ordering::Relaxed);
         line.arbiter.set_limits(limits, now);
         let wakers = line.grant(now);
         drop(line);
@@ -103,8 +114,10 @@ impl Gate {
     pub(crate) fn correct(&self, correction: Correction) {
         let Correction { class, bytes, .. } = correction;
         self.line().arbiter.correct(correction, self.now());
-        if let Ok(more) = u64::try_from(bytes) {
-            self.count(class, more);
+        match u64::try_from(bytes) {
+            Ok(more) => self.count(class, more),
+            // There is more to grant than the keeper knows.
+            Err(_) => self.bell.notify_one(),
         }
     }
 

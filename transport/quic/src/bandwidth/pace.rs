@@ -29,7 +29,8 @@ impl Pace {
     /// Whether writing may have to wait. What is written without is only counted.
     pub(crate) fn is_limited(&mut self) -> bool {
         let limited = self.link.bandwidth.is_limited(Direction::Egress);
-        if !limited && self.turn.take().is_some() {
+        if !limited {
+            self.turn = None;
             self.link.end_pacing();
         }
         limited
