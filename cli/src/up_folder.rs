@@ -175,7 +175,6 @@ impl UpFolder {
             admin: None,
             limits: Limits::default(),
             transport: Transport::default(),
-            bandwidth: None,
         }
     }
 

@@ -17,7 +17,6 @@ mod activity;
 mod admission;
 mod attend;
 mod audit;
-mod bandwidth;
 mod bell;
 mod body;
 mod call;
@@ -41,7 +40,6 @@ mod soon;
 pub mod stats;
 mod stream;
 
-pub use bandwidth::{Bandwidth, BandwidthStats, Direction};
 pub use body::Body;
 pub use call::{Answer, Scope};
 pub use connection::Connection;

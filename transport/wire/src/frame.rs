@@ -11,7 +11,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Class, Kind, Message};
+use crate::{Kind, Message};
 
 /// Bytes in a prefix.
 pub const PREFIX_LEN: usize = 8;
@@ -86,8 +86,6 @@ pub struct Context {
     pub trace: u64,
     /// Milliseconds that the caller will still wait.
     pub time_left_ms: u32,
-    /// How much the bytes matter that the request moves.
-    pub class: Class,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -205,7 +203,7 @@ mod tests {
     use super::*;
     use crate::message::Drain;
 
-    const CONTEXT: Context = Context { request: 7, trace: 9, time_left_ms: 1000, class: Class::Urgent };
+    const CONTEXT: Context = Context { request: 7, trace: 9, time_left_ms: 1000 };
 
     #[test]
     fn a_frame_reads_back() {

@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod bandwidth;
 mod belief;
 mod calls;
 mod connecting;

@@ -8,11 +8,10 @@ use bytes::Bytes;
 use rdcq_certs::{Authority, Credentials, KeyKind, identify, system_time};
 use rdcq_env::Env;
 use rdcq_transport::{
-    Bandwidth, ConnectError, Connection, Endpoint, IncomingCall, Limits, Refusal, Scope, Security, Service,
-    Udp,
+    ConnectError, Connection, Endpoint, IncomingCall, Limits, Refusal, Scope, Security, Service, Udp,
 };
 use rdcq_wire::message::{Encoding, GetPieces, Pieces, PutPieces, Watch};
-use rdcq_wire::{Class, Digest, Identity, Role, Span};
+use rdcq_wire::{Digest, Identity, Role, Span};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -62,15 +61,7 @@ impl Ca {
 }
 
 pub(crate) fn open(env: &Env, security: Security, limits: Limits) -> Endpoint {
-    Endpoint::open(
-        env,
-        &Udp::default(),
-        "127.0.0.1:0".parse().unwrap(),
-        security,
-        limits,
-        &Bandwidth::unlimited(env),
-    )
-    .unwrap()
+    Endpoint::open(env, &Udp::default(), "127.0.0.1:0".parse().unwrap(), security, limits).unwrap()
 }
 
 /// A service made of a function; counts how often it was called.
@@ -127,7 +118,7 @@ where
     }
 
     pub(crate) fn scope(&self) -> Scope {
-        Scope { trace: 77, deadline: self.deadline(), class: Class::Normal }
+        Scope { trace: 77, deadline: self.deadline() }
     }
 
     pub(crate) async fn connect(&self) -> Connection {
