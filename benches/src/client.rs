@@ -9,14 +9,14 @@ use bytes::Bytes;
 use rdcq_runtime::{Host, security};
 use rdcq_transport::{Answer, Connection, Endpoint, Limits, Pool, Scope, Security};
 use rdcq_wire::message::{Announce, GetManifest, GetPieces, Goal, Hello, Release, Released};
-use rdcq_wire::{CloseCode, Context, Digest, List, Manifest, Request, Role, Span, frame};
+use rdcq_wire::{Class, CloseCode, Context, Digest, List, Manifest, Request, Role, Span, frame};
 
 use crate::herd;
 
 /// How long anything may take before the bench fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A push that no origin knows, of as many bytes as make the request 64.
-const PUSH: u64 = 1 << 55;
+const PUSH: u64 = 1 << 48;
 /// One number for all calls, of as many bytes as a random one.
 const TRACE: u64 = u64::MAX / 3;
 
@@ -37,7 +37,14 @@ impl Member {
     pub(crate) fn dialler(&self) -> anyhow::Result<Dialler> {
         let Self { host, security } = self.clone();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let endpoint = Endpoint::open(&host.env, host.network.as_ref(), any, security, Limits::default())?;
+        let endpoint = Endpoint::open(
+            &host.env,
+            host.network.as_ref(),
+            any,
+            security,
+            Limits::default(),
+            &host.bandwidth,
+        )?;
         Ok(Dialler { host, endpoint })
     }
 
@@ -53,7 +60,8 @@ impl Member {
             newest: rdcq_transport::PROTOCOL_VERSION,
             data_ports: List::default(),
         };
-        Ok(frame::encode(Context { request: 0, trace: 0, time_left_ms: 0 }, &hello, 0)?.len())
+        Ok(frame::encode(Context { request: 0, trace: 0, time_left_ms: 0, class: Class::Normal }, &hello, 0)?
+            .len())
     }
 }
 
@@ -147,12 +155,12 @@ pub(crate) fn ask_lens() -> anyhow::Result<(usize, usize)> {
     // What a request is numbered after it has gone on for a while.
     let request = 100_000;
     let time_left_ms = u32::try_from(PATIENCE.as_millis())?;
-    let context = Context { request, trace: TRACE, time_left_ms };
+    let context = Context { request, trace: TRACE, time_left_ms, class: Class::Normal };
     Ok((frame::encode(context, &release(), 0)?.len(), frame::encode(context, &Released {}, 0)?.len()))
 }
 
 fn scope(host: &Host) -> Scope {
-    Scope { trace: TRACE, deadline: host.env.now() + PATIENCE }
+    Scope { trace: TRACE, deadline: host.env.now() + PATIENCE, class: Class::Normal }
 }
 
 const fn release() -> Release {
@@ -169,6 +177,6 @@ mod tests {
 
     #[test]
     fn a_request_has_64_bytes() {
-        assert_eq!(ask_lens().unwrap(), (64, 24));
+        assert_eq!(ask_lens().unwrap(), (64, 25));
     }
 }

@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rdcq_runtime::{Insight, Reading, metrics};
+use rdcq_transport::{Bandwidth, Direction};
 use rdcq_wire::HerdId;
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
@@ -74,13 +75,19 @@ impl BoundAdmin {
     }
 
     /// Begins to answer, for roles that run.
-    pub(crate) fn serve(self, herd: HerdId, insights: Vec<Insight>) -> Admin {
-        self.serve_within(BOUNDS, herd, insights)
+    pub(crate) fn serve(self, herd: HerdId, insights: Vec<Insight>, bandwidth: Bandwidth) -> Admin {
+        self.serve_within(BOUNDS, herd, insights, bandwidth)
     }
 
-    fn serve_within(self, bounds: Bounds, herd: HerdId, insights: Vec<Insight>) -> Admin {
+    fn serve_within(
+        self,
+        bounds: Bounds,
+        herd: HerdId,
+        insights: Vec<Insight>,
+        bandwidth: Bandwidth,
+    ) -> Admin {
         let (draining, turn) = (AtomicBool::new(false), Arc::new(Semaphore::new(1)));
-        let pages = Arc::new(Pages { herd, insights, draining, turn });
+        let pages = Arc::new(Pages { herd, insights, bandwidth, draining, turn });
         let accepting = tokio::spawn(accept(self.listener, bounds, Arc::clone(&pages)));
         tracing::info!(addr = %self.addr, "the admin listener answers");
         Admin { addr: self.addr, pages, accepting }
@@ -163,6 +170,7 @@ async fn attend(stream: TcpStream, remote: SocketAddr, deadline: Duration, pages
 struct Pages {
     herd: HerdId,
     insights: Vec<Insight>,
+    bandwidth: Bandwidth,
     draining: AtomicBool,
     /// Whose turn it is to add up.
     turn: Arc<Semaphore>,
@@ -200,7 +208,8 @@ impl Pages {
         let rendered = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             let readings: Vec<Reading> = self.insights.iter().map(Insight::read).collect();
-            metrics::render(&metrics::Build { version: VERSION, herd: &self.herd }, &readings)
+            let bandwidth = Direction::ALL.map(|direction| (direction, self.bandwidth.stats(direction)));
+            metrics::render(&metrics::Build { version: VERSION, herd: &self.herd }, &readings, &bandwidth)
         });
         match rendered.await {
             Ok(metrics) => response(StatusCode::OK, metrics::CONTENT_TYPE, metrics),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdcq_certs::{Credentials, PeerError};
 use rdcq_client::Session;
 use rdcq_config::Config;
-use rdcq_runtime::{CredentialsError, Host, load_credentials};
+use rdcq_runtime::{BandwidthPlan, CredentialsError, Host, LiveBandwidth, load_credentials};
 use rdcq_wire::{HerdId, Role};
 
 use crate::agents_file::AgentChoice;
@@ -61,6 +61,9 @@ impl Caller {
             Some(choice) => choice.addr(&settings)?,
             None => config.client.unwrap_or_default().agent,
         };
+        let plan = BandwidthPlan::of(config.bandwidth.as_ref())
+            .map_err(|error| Failure::other(error.to_string()))?;
+        LiveBandwidth::new(&host.env, host.bandwidth.clone(), plan);
         let session = Session::open(&host, &credentials, config.herd, Some(agent))?;
         Ok(Self { session, herd })
     }

@@ -23,8 +23,10 @@ mod logging;
 mod node;
 mod private_key;
 mod progress;
+mod reloaded;
 mod role;
 mod settings;
+mod settings_watch;
 mod signals;
 mod up_folder;
 

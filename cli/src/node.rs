@@ -1,16 +1,20 @@
 //! A node: the roles of one settings file under one certificate.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdcq_config::{Config, ConfigError};
-use rdcq_runtime::{CredentialsError, Host, LiveCredentials, Member, Running, StartError, watch_credentials};
+use rdcq_runtime::{
+    BandwidthError, BandwidthPlan, CredentialsError, Host, LiveBandwidth, LiveCredentials, Member, Running,
+    StartError, watch_credentials,
+};
 use rdcq_wire::{Identity, Role};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, AdminError, BoundAdmin};
 use crate::private_key::{self, ExposedKey};
+use crate::reloaded::Reloaded;
 use crate::role::{self, BoundRole, Section};
 
 /// A running node; dropping the handle does not stop it.
@@ -19,6 +23,9 @@ pub struct Node {
     roles: Vec<Running>,
     admin: Option<Admin>,
     credentials: LiveCredentials,
+    bandwidth: LiveBandwidth,
+    /// The settings that hold, as far as they can change while it runs.
+    config: Mutex<Config>,
     /// Ends what is not a role's.
     stop: CancellationToken,
     grace: Duration,
@@ -32,6 +39,7 @@ impl Node {
         if !host.env.is_simulated() {
             private_key::check(&config.identity.key)?;
         }
+        let plan = BandwidthPlan::of(config.bandwidth.as_ref())?;
         let (live, watch) = watch_credentials(&host.env, &config.identity).await?;
         let credentials = live.current();
         let identity = credentials.identity().clone();
@@ -55,10 +63,13 @@ impl Node {
             Some(admin) => Some(BoundAdmin::bind(admin.listen).await?),
             None => None,
         };
+        let bandwidth = LiveBandwidth::new(&host.env, host.bandwidth.clone(), plan);
         // Starting can take minutes, in which the first roles serve already.
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         host.env.spawn(async move { stopped.run_until_cancelled(watch.run()).await });
+        let (stopped, following) = (stop.clone(), bandwidth.clone());
+        host.env.spawn(async move { stopped.run_until_cancelled(following.follow()).await });
         let mut roles: Vec<Running> = Vec::new();
         for (role, app) in bound {
             match app.spawn(config.herd.clone()).await {
@@ -74,8 +85,10 @@ impl Node {
             }
         }
         let insights = roles.iter().map(|running| running.insight().clone()).collect();
-        let admin = admin.map(|bound| bound.serve(identity.herd.clone(), insights));
-        Ok(Self { identity, roles, admin, credentials: live, stop, grace: config.limits.drain })
+        let admin = admin.map(|bound| bound.serve(identity.herd.clone(), insights, host.bandwidth.clone()));
+        let grace = config.limits.drain;
+        let config = Mutex::new(config);
+        Ok(Self { identity, roles, admin, credentials: live, bandwidth, config, stop, grace })
     }
 
     /// Who the node is.
@@ -91,6 +104,17 @@ impl Node {
     /// Where the admin listener answers, if the settings name one.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Admin::addr)
+    }
+
+    /// Takes other settings, as far as that is possible while it runs. If it fails, nothing has changed.
+    pub fn reload(&self, new: Config) -> Result<Reloaded, NodeError> {
+        new.validate()?;
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let (merged, reloaded) = Reloaded::between(&config, new);
+        let plan = BandwidthPlan::of(merged.bandwidth.as_ref())?;
+        self.bandwidth.set_plan(plan);
+        config.bandwidth = merged.bandwidth;
+        Ok(reloaded)
     }
 
     /// Reads certificates, key and revocation lists anew, now rather than within a second.
@@ -117,6 +141,9 @@ pub enum NodeError {
     /// The settings are a command line's.
     #[error("the settings name no role to run; add [proxy], [origin], [build_index], [tracker] or [agent]")]
     NothingToRun,
+    /// What the settings say of bandwidth cannot be kept.
+    #[error(transparent)]
+    Bandwidth(#[from] BandwidthError),
     /// Others can read the key.
     #[error(transparent)]
     Key(#[from] ExposedKey),

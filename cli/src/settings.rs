@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use etcetera::{BaseStrategy, choose_base_strategy};
 use rdcq_config::Config;
+use rdcq_runtime::BandwidthPlan;
 
 use crate::failure::{Exit, Failure};
 use crate::up_folder;
@@ -81,6 +82,8 @@ pub(crate) fn read(file: &Path) -> Result<Config, Failure> {
     let config = Config::parse(&text, &file.display().to_string())?.resolve(base);
     let invalid = |error| Failure::other(format!("{}: {error}", file.display()));
     config.validate().map_err(invalid)?;
+    let unkept = |error| Failure::other(format!("{}: {error}", file.display()));
+    BandwidthPlan::of(config.bandwidth.as_ref()).map_err(unkept)?;
     Ok(config)
 }
 

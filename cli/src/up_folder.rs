@@ -175,6 +175,7 @@ impl UpFolder {
             admin: None,
             limits: Limits::default(),
             transport: Transport::default(),
+            bandwidth: None,
         }
     }
 

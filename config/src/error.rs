@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use crate::Window;
+
 /// Settings that cannot be used. All are the configuration's fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -82,6 +84,19 @@ pub enum Invalid {
          sends at once"
     )]
     Datagram(u16),
+    /// A window in which nothing is different.
+    #[error("the [[bandwidth.window]] of {0} sets neither egress nor ingress; add one of them")]
+    IdleWindow(Window),
+    /// Two windows for one time.
+    #[error(
+        "the [[bandwidth.window]] of {second} overlaps that of {first}; change one of them, so that one limit holds at a time"
+    )]
+    Windows {
+        /// The one that is written first.
+        first: Window,
+        /// The other.
+        second: Window,
+    },
     /// A number or a duration that must not be zero.
     #[error("{key} is zero; leave it out for the default, {default}")]
     Zero {

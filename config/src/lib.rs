@@ -1,28 +1,35 @@
 //! The settings file: typed sections, validation, shipped TOML.
 //!
-//! [`Config`] is the whole file. A section that is present is a role that runs; `[identity]`, `[herd]`, `[limits]` and
-//! `[transport]` are for all of them. [`Config::parse`] finds what is not TOML or not a setting, and names the line;
+//! [`Config`] is the whole file. A section that is present is a role that runs; `[identity]`, `[herd]`, `[limits]`, `[transport]` and
+//! `[bandwidth]` are for all of them. [`Config::parse`] finds what is not TOML or not a setting, and names the line;
 //! [`Config::validate`] finds settings that do not make sense together, and says what to add. The files in `examples/`
 //! show every key with its meaning.
 //!
 //! The crate turns text into types and back. Files are read and written by its callers.
 
 mod address;
+mod bandwidth;
+mod change;
 mod duration;
 mod error;
 mod sections;
+mod text;
 mod validate;
+mod window;
 
 use std::path::{Path, PathBuf};
 
 use rdcq_wire::{Role, RoleSet};
 use serde::{Deserialize, Serialize};
 
+pub use bandwidth::{BandwidthConfig, ClassConfig, ClassesConfig, DirectionConfig, WindowConfig};
+pub use change::Change;
 pub use error::{ConfigError, Invalid};
 pub use sections::{
     AdminConfig, AgentConfig, BuildIndexConfig, ClientConfig, HerdAddresses, IdentityFiles, Limits,
     OriginConfig, ProxyConfig, TrackerConfig, Transport,
 };
+pub use window::{MinuteOfWeek, NoWindow, Window};
 
 /// Every number and path that stands in for a setting that is left out.
 pub mod defaults {
@@ -69,6 +76,9 @@ pub struct Config {
     /// How connections are set up.
     #[serde(default)]
     pub transport: Transport,
+    /// What the node may move, for whom, and when; no limits without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<BandwidthConfig>,
 }
 
 impl Config {

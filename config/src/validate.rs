@@ -17,7 +17,7 @@ impl Config {
         self.check_addresses()?;
         self.check_ports()?;
         self.check_numbers()?;
-        Ok(())
+        self.bandwidth.as_ref().map_or(Ok(()), |bandwidth| Ok(bandwidth.check()?))
     }
 
     fn check_needs(&self) -> Result<(), Invalid> {

@@ -2,15 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rdcq_config::{
-    AdminConfig, AgentConfig, BuildIndexConfig, ClientConfig, Config, ConfigError, HerdAddresses,
-    IdentityFiles, Invalid, Limits, OriginConfig, ProxyConfig, TrackerConfig, Transport, defaults,
+    AdminConfig, AgentConfig, BandwidthConfig, BuildIndexConfig, ClassConfig, ClassesConfig, ClientConfig,
+    Config, ConfigError, DirectionConfig, HerdAddresses, IdentityFiles, Invalid, Limits, OriginConfig,
+    ProxyConfig, TrackerConfig, Transport, WindowConfig, defaults,
 };
-use rdcq_wire::Role;
+use rdcq_wire::{RateLimit, Role};
 
 const IDENTITY: &str = "[identity]\nca = 'ca.pem'\ncert = 'node.pem'\nkey = 'node.key'\n";
 
@@ -33,6 +36,32 @@ fn invalid(sections: &str) -> Invalid {
 
 fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// Limits with every key in them.
+fn bandwidth() -> BandwidthConfig {
+    let limit = |text: &str| text.parse::<RateLimit>().unwrap();
+    let normal = ClassConfig {
+        weight: NonZeroU32::new(7),
+        minimum: Some("1MB/s".parse().unwrap()),
+        ceiling: Some(limit("2Gbit/s")),
+    };
+    let classes = ClassesConfig { normal, ..ClassesConfig::default() };
+    let peers = [("agent-1".parse().unwrap(), limit("5MiB/s"))].into();
+    let window = |when: &str, egress, ingress| WindowConfig { when: when.parse().unwrap(), egress, ingress };
+    BandwidthConfig {
+        egress: Some(DirectionConfig { limit: limit("3Gbit/s"), classes, peers }),
+        ingress: Some(DirectionConfig {
+            limit: RateLimit::Unlimited,
+            classes: ClassesConfig::default(),
+            peers: BTreeMap::new(),
+        }),
+        time_zone: Some("Europe/Zurich".to_owned()),
+        windows: vec![
+            window("22:00-06:00 Mon-Fri", Some(RateLimit::Unlimited), None),
+            window("22:00-06:00 Mon-Fri", None, Some(limit("1Gbit/s"))),
+        ],
+    }
 }
 
 /// Settings with every key in them.
@@ -65,6 +94,7 @@ fn full() -> Config {
         admin: Some(AdminConfig { listen: local(6) }),
         limits: Limits { max_connections: 7, max_connections_per_node: 3, drain: Duration::ZERO },
         transport: Transport { max_datagram: 1452 },
+        bandwidth: Some(bandwidth()),
     }
 }
 
@@ -356,10 +386,28 @@ mod examples {
         }
     }
 
+    /// With what the files show switched off: revocation lists have to be renewed, and what limits fit nobody knows.
+    fn on(text: &str) -> String {
+        let text = text.replace("# crl = ", "crl = ");
+        let (before, limits) = text.split_once("# [bandwidth]").unwrap_or((&text, ""));
+        let limits: Vec<_> = limits.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
+        if limits.is_empty() {
+            before.to_owned()
+        } else {
+            format!("{before}[bandwidth]{}", limits.join("\n"))
+        }
+    }
+
+    #[test]
+    fn what_is_shown_switched_off_can_be_switched_on() {
+        for (name, text, _) in SHIPPED {
+            let config = Config::parse(&on(text), name).unwrap_or_else(|error| panic!("{error}"));
+            config.validate().unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    }
+
     #[test]
     fn every_key_is_shown_in_a_shipped_file() {
-        // Revocation lists have to be renewed, so that the files show them switched off.
-        let on = |text: &str| text.replace("# crl = ", "crl = ");
         let shown: BTreeSet<_> = SHIPPED.iter().flat_map(|(_, text, _)| keys(&on(text))).collect();
         assert_eq!(shown, keys(&full().to_toml().unwrap()));
     }
@@ -401,4 +449,53 @@ mod examples {
         }
         assert_eq!(client.client.as_ref().unwrap().agent, agent.agent.as_ref().unwrap().listen);
     }
+}
+
+/// Each is refused at its line, with what to write instead.
+#[test]
+fn rates_windows_and_classes_that_make_no_sense_are_refused_where_they_stand() {
+    for (bandwidth, line, why) in [
+        ("[bandwidth.egress]\nlimit = '0Mbit/s'\n", 6, "lets next to nothing pass"),
+        ("[bandwidth.egress]\nlimit = '-1Mbit/s'\n", 6, "write a number and a unit"),
+        ("[bandwidth.egress]\nlimit = '800'\n", 6, "800Mbit/s"),
+        ("[bandwidth.egress]\nlimit = 800\n", 6, "a text in quotes"),
+        ("[bandwidth.egress]\nlimit = '9999Tbit/s'\n", 6, "no unit of a rate"),
+        ("[bandwidth.egress]\nlimit = '9999Gbit/s'\n", 6, "more than any link carries"),
+        ("[bandwidth.ingress]\nlimit = '1Gbit/s'\npeers = { 'no name' = '1Gbit/s' }\n", 7, "no name"),
+        ("[bandwidth.ingress]\nlimit = '1Gbit/s'\n[bandwidth.ingress.peers]\na = 'fast'\n", 8, "not a rate"),
+        (
+            "[bandwidth.egress]\nlimit = '1Gbit/s'\nclasses.fast.weight = 3\n",
+            7,
+            "known keys are `urgent`, `normal`, `background`",
+        ),
+        ("[bandwidth.egress]\nlimit = '1Gbit/s'\nclasses.urgent.weight = 0\n", 7, "nonzero"),
+        ("[bandwidth.egress]\nlimit = '1Gbit/s'\nclasses.urgent.minimum = 'unlimited'\n", 7, "not a rate"),
+        ("[bandwidth.egress]\nclasses.urgent.weight = 1\n", 5, "missing key `limit`"),
+        ("[bandwidth]\ntotal = '1Gbit/s'\n", 6, "unknown key `total`"),
+        ("[[bandwidth.window]]\nwhen = '22:00-06:00 Mo-Fr'\negress = '1Gbit/s'\n", 6, "no time window"),
+    ] {
+        let refused = refusal(bandwidth);
+        assert!(
+            refused.starts_with(&format!("rdcq.toml:{line}: ")) && refused.contains(why),
+            "{bandwidth}{refused}"
+        );
+    }
+}
+
+#[test]
+fn windows_that_overlap_or_change_nothing_are_refused() {
+    let window = |when: &str, what: &str| format!("[[bandwidth.window]]\nwhen = '{when}'\n{what}");
+    let night = window("22:00-06:00 Mon-Fri", "egress = '1Gbit/s'\n");
+    let early = window("05:00-07:00 Sat", "egress = '2Gbit/s'\n");
+    let refused = invalid(&format!(
+        "[agent]\nlisten = '127.0.0.1:1'\n[herd]\nbuild_indexes = ['127.0.0.1:2']\ntrackers = ['127.0.0.1:3']\n{night}{early}"
+    ));
+    assert!(
+        matches!(refused, Invalid::Windows { .. })
+            && refused.to_string().contains("05:00-07:00 Sat overlaps")
+    );
+    let idle = window("05:00-07:00", "");
+    assert!(matches!(invalid(&format!("[client]\n{idle}")), Invalid::IdleWindow(_)));
+    let other = window("05:00-07:00 Sat", "ingress = '2Gbit/s'\n");
+    parse(&format!("[client]\n{night}{other}")).unwrap().validate().unwrap();
 }

@@ -206,7 +206,8 @@ fn ip(number: u8) -> IpAddr {
 
 fn host(seed: u64, net: &SimNet, number: u8, disk: SimDisk, catalogues: Catalogues) -> Host {
     let env = Env::simulated(seed << 8 | u64::from(number), disk);
-    Host { env, network: Arc::new(net.host(ip(number))), catalogues }
+    let bandwidth = rdcq_transport::Bandwidth::unlimited(&env);
+    Host { env, network: Arc::new(net.host(ip(number))), bandwidth, catalogues }
 }
 
 impl Machine {

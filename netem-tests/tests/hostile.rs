@@ -18,8 +18,8 @@ use rdcq_runtime::Host;
 use rdcq_wire::frame::{FLAG_IGNORABLE, MAX_HEADER, PREFIX_LEN};
 use rdcq_wire::message::{Announce, Failure, Goal, Offer, Pull as PullRequest, PutPieces, Resolve};
 use rdcq_wire::{
-    CloseCode, Context, Digest, ErrorCode, Identity, Kind, Message, Name, Prefix, Role, Span, TagQuery,
-    access, frame,
+    Class, CloseCode, Context, Digest, ErrorCode, Identity, Kind, Message, Name, Prefix, Role, Span,
+    TagQuery, access, frame,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
@@ -27,7 +27,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-const CONTEXT: Context = Context { request: 1, trace: 2, time_left_ms: 10_000 };
+const CONTEXT: Context = Context { request: 1, trace: 2, time_left_ms: 10_000, class: Class::Normal };
 const SEED: u64 = 7;
 /// Every role that listens.
 const SERVERS: [Role; 5] = [Role::Proxy, Role::Origin, Role::BuildIndex, Role::Tracker, Role::Agent];

@@ -17,7 +17,7 @@ const ARROWS: &[(&[&str], &[&str])] = &[
     (&["client"], &[ABOVE]),
     (&["agent", "origin", "tracker", "proxy", "build-index", "controller"], &[ABOVE]),
     (&["cli"], &[ABOVE]),
-    (&["netem-tests", "benches"], &[ABOVE]),
+    (&["netem-tests", "lab", "benches"], &[ABOVE]),
 ];
 const ABOVE: &str = "all of the above";
 

@@ -16,7 +16,7 @@ use rdcq_transport::{
     CallError, Endpoint, IncomingCall, Limits, Network, Plane, Pool, Refusal, Scope, Security, Service,
 };
 use rdcq_wire::message::{Encoding, GetManifest, GetPieces, ManifestBody, Pieces};
-use rdcq_wire::{Digest, Identity, Kind, Role, Span};
+use rdcq_wire::{Class, Digest, Identity, Kind, Role, Span};
 use tokio::time::{Instant, sleep};
 
 const DIGEST: Digest = Digest::from_bytes([7; 32]);
@@ -53,14 +53,23 @@ impl Node {
         let ip: IpAddr = Ipv4Addr::new(10, 0, 0, number).into();
         let listen = SocketAddr::new(ip, 7400);
         let security = security(&format!("node-{number}"));
-        let endpoint = Endpoint::open(&env, &net.host(ip), listen, security, limits).unwrap();
+        let endpoint = Endpoint::open(
+            &env,
+            &net.host(ip),
+            listen,
+            security,
+            limits,
+            &rdcq_transport::Bandwidth::unlimited(&env),
+        )
+        .unwrap();
         endpoint.serve(Role::Agent, Arc::new(Slow(slow)));
         let pool = Pool::new(env, endpoint.clone());
         Self { endpoint, pool }
     }
 
     async fn ask(&self, other: &Self, kind: Kind) -> Result<(), CallError> {
-        let scope = Scope { trace: 0, deadline: Instant::now() + Duration::from_secs(100) };
+        let scope =
+            Scope { trace: 0, deadline: Instant::now() + Duration::from_secs(100), class: Class::Normal };
         let (addr, role) = (other.endpoint.local_addr(), Role::Agent);
         if kind == Kind::GetManifest {
             let request = GetManifest { digest: DIGEST, manifest: DIGEST };

@@ -2,6 +2,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream as Tcp};
 
 use rdcq_env::Env;
+use rdcq_transport::Bandwidth;
 use rdcq_wire::{Identity, Role};
 
 use super::*;
@@ -16,7 +17,8 @@ async fn start(bounds: Bounds) -> Admin {
     let insight = |role| Insight::new(&Env::system(), &identity, role, Arc::new(Vec::new));
     let insights = vec![insight(Role::Tracker), insight(Role::Agent)];
     let bound = BoundAdmin::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
-    bound.serve_within(bounds, identity.herd.clone(), insights)
+    let bandwidth = Bandwidth::unlimited(&Env::system());
+    bound.serve_within(bounds, identity.herd.clone(), insights, bandwidth)
 }
 
 /// A client that is done with a thread of its own, as any other process's would be.

@@ -10,7 +10,9 @@ use crate::console::Console;
 use crate::data_threads::data_threads;
 use crate::failure::Failure;
 use crate::node;
+use crate::reloaded::Reloaded;
 use crate::settings;
+use crate::settings_watch::SettingsWatch;
 use crate::signals::{self, Hangup, Signals};
 
 /// Run the roles that a settings file names, until SIGTERM.
@@ -25,6 +27,7 @@ impl Node {
     pub(crate) async fn run(self, console: &Console) -> Result<(), Failure> {
         let mut signals = Signals::listen(Hangup::Stays)?;
         let mut hangups = signals::hangups()?;
+        let mut watch = SettingsWatch::new(&self.config);
         let config = settings::read(&self.config)?;
         let threads = data_threads()?;
         let host = threads.host();
@@ -37,13 +40,34 @@ impl Node {
                 () = signals.next() => break,
                 _ = hangups.recv() => {
                     node.reload_credentials();
-                    console.note("certificates are read anew; all other settings are when the node starts, so restart it");
+                    console.note("certificates are read anew");
+                    watch.skip();
+                    self.reload(&node, console);
                 }
+                () = watch.saved() => self.reload(&node, console),
             }
         }
         console.note("stopping; a second signal stops at once");
         signals.hurry(node.drain()).await;
         Ok(())
+    }
+}
+
+impl Node {
+    /// Reads the settings anew; what is wrong with them changes nothing.
+    fn reload(&self, node: &node::Node, console: &Console) {
+        let reloaded = settings::read(&self.config).and_then(|config| Ok(node.reload(config)?));
+        match reloaded {
+            Ok(reloaded) => {
+                let Reloaded { changed, restart, kept } = &reloaded;
+                tracing::info!(?changed, ?restart, ?kept, "settings were read anew");
+                console.note(&reloaded);
+            }
+            Err(failure) => {
+                tracing::error!(why = %failure.what, "the changed settings are not used; those from before hold");
+                console.note(format_args!("{}; the settings from before hold", failure.what));
+            }
+        }
     }
 }
 

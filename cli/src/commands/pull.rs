@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use rdcq_client::pull::{self, Pulled};
-use rdcq_wire::TagQuery;
+use rdcq_wire::{Class, TagQuery};
 use serde::Serialize;
 
 use super::inspect::Described;
@@ -32,6 +32,9 @@ pub(crate) struct Pull {
     /// How long to go on trying while the herd cannot be reached.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     timeout: Duration,
+    /// How much it matters beside others: urgent, normal or background.
+    #[arg(long, default_value_t)]
+    class: Class,
 }
 
 impl Pull {
@@ -41,7 +44,8 @@ impl Pull {
         let pulled = {
             let bar = Progress::new(console);
             let show = |progress| bar.of_pull(progress);
-            let work = async { Ok(pull::pull(&caller.session, &order, &show).await?) };
+            let session = caller.session.with_class(self.class);
+            let work = async { Ok(pull::pull(&session, &order, &show).await?) };
             caller.attend(work).await?
         };
         console.result(Some(caller.herd.as_str()), &Report::of(&pulled))

@@ -9,7 +9,7 @@ use clap::Args;
 use rdcq_client::push::{self, Pushed};
 use rdcq_wire::message::Fresh;
 use rdcq_wire::tag::TagError;
-use rdcq_wire::{Name, NodeId, TagQuery, Version};
+use rdcq_wire::{Class, Name, NodeId, TagQuery, Version};
 use serde::Serialize;
 
 use super::inspect::Described;
@@ -33,6 +33,9 @@ pub(crate) struct Push {
     /// How long to go on trying while the herd cannot be reached.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     timeout: Duration,
+    /// How much it matters beside others: urgent, normal or background.
+    #[arg(long, default_value_t)]
+    class: Class,
 }
 
 impl Push {
@@ -45,7 +48,8 @@ impl Push {
         let pushed = {
             let bar = Progress::new(console);
             let show = |progress| bar.of_push(progress);
-            let work = async { Ok(push::push(&caller.session, &order, &show).await?) };
+            let session = caller.session.with_class(self.class);
+            let work = async { Ok(push::push(&session, &order, &show).await?) };
             caller.attend(work).await?
         };
         console.result(Some(caller.herd.as_str()), &Report::of(&pushed))

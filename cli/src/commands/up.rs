@@ -50,7 +50,8 @@ impl Up {
             None => None,
         };
         let herd = signals.or(start(&host, &folder, plan)).await?;
-        let admin = admin.map(|bound| bound.serve(folder.herd().clone(), herd.insights()));
+        let admin =
+            admin.map(|bound| bound.serve(folder.herd().clone(), herd.insights(), host.bandwidth.clone()));
         if let Err(failure) = announce(console, &host, &folder, &herd, admin.as_ref()).await {
             folder.withdraw();
             herd.drain(std::time::Duration::ZERO).await;

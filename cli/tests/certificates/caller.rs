@@ -1,5 +1,6 @@
 //! Somebody who keeps connections open, looks at what nodes show, and shows what the command line would not let them.
 
+use rdcq_wire::Class;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -58,8 +59,15 @@ impl Caller {
         let entered = runtime.enter();
         let host = Host::system();
         let any = "127.0.0.1:0".parse().unwrap();
-        let endpoint =
-            Endpoint::open(&host.env, host.network.as_ref(), any, security, Limits::default()).unwrap();
+        let endpoint = Endpoint::open(
+            &host.env,
+            host.network.as_ref(),
+            any,
+            security,
+            Limits::default(),
+            &host.bandwidth,
+        )
+        .unwrap();
         drop(entered);
         Self { runtime, host, endpoint, judged }
     }
@@ -74,7 +82,7 @@ impl Caller {
 
     /// How the node at the other end says that it is, if it still answers.
     pub(crate) fn ask(&self, connection: &Connection) -> Result<StatusReport, String> {
-        let scope = Scope { trace: 1, deadline: self.host.env.now() + PATIENCE };
+        let scope = Scope { trace: 1, deadline: self.host.env.now() + PATIENCE, class: Class::Normal };
         let asking = connection.call(scope, &Status {}, Vec::new());
         self.runtime.block_on(asking).map(|answer| answer.message).map_err(|error| error.to_string())
     }

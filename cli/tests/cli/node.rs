@@ -76,3 +76,49 @@ fn a_port_in_use_is_named_and_nothing_starts() {
     std::fs::write(&settings, text).unwrap();
     user.run(&["node", "--config", settings.to_str().unwrap()]).failed(1, &["cannot listen on", &addr]);
 }
+
+#[test]
+fn limits_that_are_saved_hold_and_what_makes_no_sense_changes_nothing() {
+    let user = User::new().with_certificates();
+    let settings = user.tracker_settings();
+    let base = std::fs::read_to_string(&settings).unwrap();
+    let limited = |limit: &str| format!("{base}\n[bandwidth.egress]\nlimit = '{limit}'\n");
+    let mut node = Running::start(user.command().arg("node").arg("--config").arg(&settings));
+    node.line();
+    // Written to.
+    std::fs::write(&settings, limited("800Mbit/s")).unwrap();
+    node.wait_for("bandwidth.egress.limit: not set -> \"800Mbit/s\"");
+    // Renamed into place.
+    let rename = |text: &str| {
+        let new = settings.with_extension("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &settings).unwrap();
+    };
+    rename(&limited("800"));
+    node.wait_for("\"800\" has no unit");
+    rename("[bandwidth");
+    node.wait_for("the settings from before hold");
+    // It still compares with what held before the bad ones.
+    rename(&limited("1Gbit/s"));
+    node.wait_for("bandwidth.egress.limit: \"800Mbit/s\" -> \"1Gbit/s\"");
+    rename(&base);
+    node.wait_for("[bandwidth] was taken away and still holds");
+    std::fs::remove_file(&settings).unwrap();
+    node.signal(Signal::HUP);
+    node.wait_for("cannot read the settings");
+    std::fs::write(&settings, limited("unlimited")).unwrap();
+    node.wait_for("bandwidth.egress.limit: \"1Gbit/s\" -> \"unlimited\"");
+    node.signal(Signal::TERM);
+    node.end().succeeded();
+}
+
+#[test]
+fn limits_that_contradict_one_another_keep_a_node_from_starting() {
+    let user = User::new().with_certificates();
+    let settings = user.tracker_settings();
+    let text = std::fs::read_to_string(&settings).unwrap();
+    let limits = "[bandwidth.egress]\nlimit = '1Mbit/s'\nclasses.urgent.minimum = '2Mbit/s'\n";
+    std::fs::write(&settings, format!("{text}\n{limits}")).unwrap();
+    let node = user.run(&["node", "--config", settings.to_str().unwrap()]);
+    node.failed(1, &["[bandwidth.egress]: the minimums of the classes are 2Mbit/s"]);
+}

@@ -38,8 +38,15 @@ pub(crate) fn call_every_role(
         client.client_auth_cert_resolver = shown;
         let security = Security { client: Arc::new(client), ..security };
         let any = "127.0.0.1:0".parse().unwrap();
-        let endpoint =
-            Endpoint::open(&host.env, host.network.as_ref(), any, security, Limits::default()).unwrap();
+        let endpoint = Endpoint::open(
+            &host.env,
+            host.network.as_ref(),
+            any,
+            security,
+            Limits::default(),
+            &host.bandwidth,
+        )
+        .unwrap();
         let mut answers = Vec::new();
         for (role, addr) in roles {
             let deadline = host.env.now() + PATIENCE;

@@ -8,7 +8,7 @@ use rdcq_config::HerdAddresses;
 use rdcq_env::{Env, watch};
 use rdcq_runtime::{Arrival, Download, DownloadError, Fetched};
 use rdcq_store::ContentStore;
-use rdcq_transport::Pool;
+use rdcq_transport::{Pool, Scope};
 use rdcq_wire::{Digest, NodeId, Record};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -61,13 +61,13 @@ impl Downloads {
     }
 
     /// Joins the download of a record's content, or begins it.
-    pub(crate) fn join(&self, record: &Record, trace: u64) -> Arc<Active> {
+    pub(crate) fn join(&self, record: &Record, scope: Scope) -> Arc<Active> {
         let mut active = self.active();
         active.retain(|_, download| download.strong_count() > 0);
         if let Some(download) = active.get(&record.digest).and_then(Weak::upgrade) {
             return download;
         }
-        let download = Arc::new(self.begin(record, trace));
+        let download = Arc::new(self.begin(record, scope));
         active.insert(record.digest, Arc::downgrade(&download));
         download
     }
@@ -80,7 +80,7 @@ impl Downloads {
         }
     }
 
-    fn begin(&self, record: &Record, trace: u64) -> Active {
+    fn begin(&self, record: &Record, scope: Scope) -> Active {
         let download = Download {
             env: self.env.clone(),
             pool: self.pool.clone(),
@@ -91,7 +91,8 @@ impl Downloads {
             origins: self.origins.clone(),
             node: self.node.clone(),
             port: self.port,
-            trace,
+            trace: scope.trace,
+            class: scope.class,
         };
         let (progress_in, progress) = watch::channel((0, record.size));
         let (outcome_in, outcome) = watch::channel(None);

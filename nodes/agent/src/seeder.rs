@@ -8,7 +8,7 @@ use rdcq_env::Env;
 use rdcq_store::ContentStore;
 use rdcq_transport::{Pool, Scope};
 use rdcq_wire::message::{Announce, Goal};
-use rdcq_wire::{Digest, Role};
+use rdcq_wire::{Class, Digest, Role};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -82,7 +82,11 @@ impl Seeder {
     async fn announce(&self, digest: Digest, goal: Goal) -> Option<Duration> {
         let announce = Announce { digest, goal, port: self.port };
         for tracker in &self.trackers {
-            let scope = Scope { trace: self.env.random_u64(), deadline: self.env.now() + PATIENCE };
+            let scope = Scope {
+                trace: self.env.random_u64(),
+                deadline: self.env.now() + PATIENCE,
+                class: Class::Normal,
+            };
             match self.pool.call(*tracker, Role::Tracker, scope, &announce, Vec::new()).await {
                 Ok(answer) => {
                     return Some(Duration::from_millis(answer.message.again_ms.into()).max(RETRY / 2));

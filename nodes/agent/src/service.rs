@@ -44,7 +44,7 @@ impl Agent {
         let record = self.resolve(call.scope(), query).await?;
         let holder = call.scope().trace;
         self.leases.pin(record.digest, holder, DELIVERY_LEASE).await;
-        let fetched = self.follow(&mut call, &record, holder).await?;
+        let fetched = self.follow(&mut call, &record).await?;
         self.leases.pin(record.digest, holder, DELIVERY_LEASE).await;
         self.seeder.announce_soon();
         let elapsed_ms = u64::try_from((self.env.now() - started).as_millis()).unwrap_or(u64::MAX);
@@ -52,13 +52,9 @@ impl Agent {
     }
 
     /// Waits for the content, and tells the client how far it is.
-    async fn follow(
-        &self,
-        call: &mut IncomingCall,
-        record: &Record,
-        holder: u64,
-    ) -> Result<Fetched, Refusal> {
-        let download = self.downloads.join(record, holder);
+    async fn follow(&self, call: &mut IncomingCall, record: &Record) -> Result<Fetched, Refusal> {
+        let (scope, holder) = (call.scope(), call.scope().trace);
+        let download = self.downloads.join(record, scope);
         let outcome = download.outcome(record.digest);
         tokio::pin!(outcome);
         loop {

@@ -13,7 +13,7 @@ use rdcq_wire::message::{
     Collect, Committed, Failure, List as ListTags, Listing, Live, Liveness, PutTag, RemoveTag, Removed,
     Resolve, Resolved,
 };
-use rdcq_wire::{Digest, ErrorCode, Kind, List, Record, Role};
+use rdcq_wire::{Class, Digest, ErrorCode, Kind, List, Record, Role};
 
 use crate::tags::{Tags, TagsError, Taken};
 
@@ -105,7 +105,9 @@ async fn hint_one(
     deadline: tokio::time::Instant,
 ) {
     let hint = Collect { digests: List::first_of([digest]) };
-    if let Err(error) = pool.call(addr, role, Scope { trace, deadline }, &hint, Vec::new()).await {
+    if let Err(error) =
+        pool.call(addr, role, Scope { trace, deadline, class: Class::Normal }, &hint, Vec::new()).await
+    {
         tracing::info!(%role, %addr, %error, "did not hear that content lost its name; its sweep will find it");
     }
 }

@@ -9,7 +9,7 @@ use rdcq_config::HerdAddresses;
 use rdcq_env::Env;
 use rdcq_runtime::{Host, security};
 use rdcq_transport::{Answer, Endpoint, Limits, Pool, Scope};
-use rdcq_wire::{CloseCode, ErrorCode, Identity, Request, Role};
+use rdcq_wire::{Class, CloseCode, ErrorCode, Identity, Request, Role};
 
 use crate::OperationError;
 
@@ -23,6 +23,7 @@ pub struct Session {
     herd: HerdAddresses,
     agent: Option<SocketAddr>,
     pub(crate) trace: u64,
+    class: Class,
 }
 
 impl Session {
@@ -38,8 +39,10 @@ impl Session {
     ) -> Result<Self, OperationError> {
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let security = security(credentials);
-        let endpoint = Endpoint::open(&host.env, host.network.as_ref(), any, security, Limits::default())
-            .map_err(|error| OperationError::new(ErrorCode::Internal, error.to_string()))?;
+        let limits = Limits::default();
+        let endpoint =
+            Endpoint::open(&host.env, host.network.as_ref(), any, security, limits, &host.bandwidth)
+                .map_err(|error| OperationError::new(ErrorCode::Internal, error.to_string()))?;
         Ok(Self {
             env: host.env.clone(),
             pool: Pool::new(host.env.clone(), endpoint.clone()),
@@ -48,12 +51,18 @@ impl Session {
             herd,
             agent,
             trace: host.env.random_u64(),
+            class: Class::default(),
         })
     }
 
     /// The same session, pulling through another agent.
     pub fn with_agent(&self, agent: SocketAddr) -> Self {
         Self { agent: Some(agent), ..self.clone() }
+    }
+
+    /// The same session, whose pushes and pulls are of another class.
+    pub fn with_class(&self, class: Class) -> Self {
+        Self { class, ..self.clone() }
     }
 
     /// Who this session speaks as.
@@ -81,7 +90,7 @@ impl Session {
 
     /// What every call of this session carries, with a deadline `patience` from now.
     pub(crate) fn scope(&self, patience: Duration) -> Scope {
-        Scope { trace: self.trace, deadline: self.env.now() + patience }
+        Scope { trace: self.trace, deadline: self.env.now() + patience, class: self.class }
     }
 
     /// Where a role serves; the first of them.

@@ -10,7 +10,7 @@ use rdcq_env::Env;
 use rdcq_store::ContentStore;
 use rdcq_transport::{CallError, Pool, Scope};
 use rdcq_wire::message::Live;
-use rdcq_wire::{Digest, List, Role};
+use rdcq_wire::{Class, Digest, List, Role};
 
 use crate::{Claim, Leases};
 
@@ -69,7 +69,11 @@ impl Collector {
         let question = Live { digests: List::first_of(claims.iter().map(Claim::digest)) };
         let mut named = vec![self.build_indexes.is_empty(); claims.len()];
         for addr in &self.build_indexes {
-            let scope = Scope { trace: self.env.random_u64(), deadline: self.env.now() + Self::PATIENCE };
+            let scope = Scope {
+                trace: self.env.random_u64(),
+                deadline: self.env.now() + Self::PATIENCE,
+                class: Class::Normal,
+            };
             let answer = self.pool.call(*addr, Role::BuildIndex, scope, &question, Vec::new()).await?;
             let live = answer.message.live;
             if live.len() != claims.len() {

@@ -16,7 +16,7 @@ use rdcq_store::{Begun, Check, ContentStore, Partial, StoreError};
 use rdcq_swarm::{Action, Event, PeerId, PeerKind, RequestId, Settings, Swarm, Time};
 use rdcq_transport::Pool;
 use rdcq_wire::message::{Neighbour, Sources};
-use rdcq_wire::{Digest, Manifest, NodeId, PieceIndex, Role, Span};
+use rdcq_wire::{Class, Digest, Manifest, NodeId, PieceIndex, Role, Span};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -44,6 +44,8 @@ pub struct Download {
     pub port: u16,
     /// The number of the command on whose behalf this is done.
     pub trace: u64,
+    /// How much it matters beside others.
+    pub class: Class,
 }
 
 /// Somebody who asked this node about the content that it is fetching, and so is fetching it too.

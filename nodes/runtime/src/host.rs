@@ -6,16 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rdcq_env::Env;
 use rdcq_store::{Catalogue, CatalogueError, FjallCatalogue, MemoryCatalogue};
-use rdcq_transport::{Network, Udp};
+use rdcq_transport::{Bandwidth, Network, Udp};
 use rdcq_wire::HerdId;
 
-/// Clock, randomness, disk, executors, network and catalogues. Cheap to clone.
+/// Clock, randomness, disk, executors, network, bandwidth and catalogues. Cheap to clone.
 #[derive(Clone)]
 pub struct Host {
     /// Clock, randomness, disk and executors.
     pub env: Env,
     /// Where endpoints are opened.
     pub network: Arc<dyn Network>,
+    /// What the node may move.
+    pub bandwidth: Bandwidth,
     /// What keeps small durable records.
     pub catalogues: Catalogues,
 }
@@ -27,7 +29,9 @@ impl Host {
     ///
     /// Outside a tokio runtime.
     pub fn system() -> Self {
-        Self { env: Env::system(), network: Arc::new(Udp::default()), catalogues: Catalogues::Fjall }
+        let env = Env::system();
+        let bandwidth = Bandwidth::unlimited(&env);
+        Self { env, network: Arc::new(Udp::default()), bandwidth, catalogues: Catalogues::Fjall }
     }
 
     /// Opens the catalogue in a folder.

@@ -7,6 +7,7 @@
 //! the driver that joins the pure swarm to the network ([`Download`]), and what a role tells
 //! of itself ([`Insight`], [`metrics`]).
 
+mod bandwidth;
 mod collector;
 pub mod content;
 mod credentials;
@@ -18,6 +19,7 @@ mod refuse;
 mod running;
 mod status;
 
+pub use bandwidth::{BandwidthError, BandwidthPlan, LiveBandwidth, NodeLimits};
 pub use collector::Collector;
 pub use credentials::{
     CredentialsError, CredentialsWatch, LiveCredentials, load_credentials, security, watch_credentials,

@@ -7,6 +7,7 @@ use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
 use rdcq_transport::stats::{EndpointStats, Totals, peers};
+use rdcq_transport::{BandwidthStats, Direction};
 use rdcq_wire::message::{PeerTraffic, Plane, Traffic};
 use rdcq_wire::{HerdId, NodeId, Role};
 
@@ -34,7 +35,7 @@ pub struct Build<'a> {
 }
 
 /// The text of all metrics. Roles that stand several times among the readings are added up.
-pub fn render(build: &Build<'_>, readings: &[Reading]) -> String {
+pub fn render(build: &Build<'_>, readings: &[Reading], bandwidth: &[(Direction, BandwidthStats)]) -> String {
     let roles = Measured::all_of(readings);
     let mut page = Page::default();
     let of_build = [("version", build.version), ("herd", build.herd.as_str())];
@@ -53,6 +54,7 @@ pub fn render(build: &Build<'_>, readings: &[Reading]) -> String {
         }
     }
     page.refusals(&roles);
+    page.bandwidth(bandwidth);
     page.peers(&roles);
     page.text
 }
@@ -311,6 +313,28 @@ impl Page {
                 let labels = [("role", role.name()), ("plane", plane.name()), ("reason", reason)];
                 self.sample(&labels, count);
             }
+        }
+    }
+
+    fn bandwidth(&mut self, bandwidth: &[(Direction, BandwidthStats)]) {
+        let name = "rdcq_bandwidth_bytes_total";
+        self.family(name, Type::Counter, "Bytes of pieces moved, with all headers while there is a limit.");
+        for (direction, stats) in bandwidth {
+            for (class, bytes) in stats.moved {
+                self.sample(&[("direction", direction.name()), ("class", class.name())], bytes);
+            }
+        }
+        let name = "rdcq_bandwidth_limit_bytes_per_second";
+        self.family(name, Type::Gauge, "What the node may move; no line where it has no limit.");
+        for (direction, stats) in bandwidth {
+            if let Some(rate) = stats.limits.node.rate() {
+                self.sample(&[("direction", direction.name())], rate.bytes_per_second());
+            }
+        }
+        let name = "rdcq_bandwidth_waiting_streams";
+        self.family(name, Type::Gauge, "Streams that wait for their turn.");
+        for (direction, stats) in bandwidth {
+            self.sample(&[("direction", direction.name())], stats.waiting);
         }
     }
 

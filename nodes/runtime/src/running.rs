@@ -58,8 +58,9 @@ impl Bound {
         }
         let limits = transport_limits(&member, data_ports);
         let security = security(&member.credentials);
-        let endpoint = Endpoint::open(&host.env, host.network.as_ref(), listen, security, limits)
-            .map_err(|source| StartError::Open { listen, source })?;
+        let endpoint =
+            Endpoint::open(&host.env, host.network.as_ref(), listen, security, limits, &host.bandwidth)
+                .map_err(|source| StartError::Open { listen, source })?;
         let pool = Pool::new(host.env.clone(), endpoint.clone());
         Ok(Self { host: host.clone(), member, endpoint, pool, role })
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdcq_env::Env;
 use rdcq_transport::{IncomingCall, Pool, Refusal, Scope, Service};
 use rdcq_wire::message::{Announce, Collect, Collected, Failure, Goal, Neighbour, Neighbours};
-use rdcq_wire::{Digest, ErrorCode, Kind, List, Role};
+use rdcq_wire::{Class, Digest, ErrorCode, Kind, List, Role};
 
 use crate::registry::{Noted, Registry};
 
@@ -77,7 +77,7 @@ impl Tracker {
             let (pool, deadline) = (self.pool.clone(), now + HINT_PATIENCE);
             self.env.spawn(async move {
                 let hint = Collect { digests: List::first_of(digests) };
-                if let Err(error) = pool.call(addr, Role::Agent, Scope { trace, deadline }, &hint, Vec::new()).await {
+                if let Err(error) = pool.call(addr, Role::Agent, Scope { trace, deadline, class: Class::Normal }, &hint, Vec::new()).await {
                     tracing::info!(%addr, %error, "an agent did not hear that content lost its name; its sweep will");
                 }
             });

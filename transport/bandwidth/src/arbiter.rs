@@ -9,11 +9,15 @@ use std::time::Duration;
 use rdcq_wire::{ByteRate, Class, NodeId};
 
 use crate::bucket::{BATCH, Bucket};
+use crate::guard::Guard;
 use crate::limits::Limits;
 use crate::turns::Turns;
 
 /// For how long a class that has had more than its guaranteed minimum has none to claim when others take its share.
 const MEMORY: Duration = Duration::from_millis(50);
+
+/// The longest that a rate makes up for what was moved beside what was granted.
+const MOST_DEBT: Duration = Duration::from_secs(2);
 
 /// Quanta by which a class's virtual time may be ahead of that of the others: one that had its minimum for hours must not
 /// wait for hours when that is taken away.
@@ -59,6 +63,9 @@ pub struct Correction {
 pub struct Arbiter {
     limits: Limits,
     node: Option<Bucket>,
+    guard: Option<Guard>,
+    /// When the guard lets something pass again.
+    guarded_until: Duration,
     classes: BTreeMap<Class, Share>,
     /// Virtual time of the class that was furthest behind at the last grant.
     turn: u128,
@@ -110,6 +117,8 @@ impl Arbiter {
         let mut arbiter = Self {
             limits: Limits::default(),
             node: None,
+            guard: None,
+            guarded_until: Duration::ZERO,
             classes: Class::ALL.into_iter().map(share).collect(),
             turn: 0,
             peers: BTreeMap::new(),
@@ -131,6 +140,11 @@ impl Arbiter {
     /// Keeps other limits from now on. What may be used now stays; a limit that was not there begins with nothing.
     pub fn set_limits(&mut self, limits: Limits, now: Duration) {
         change(&mut self.node, limits.node.rate(), now);
+        self.guarded_until = Duration::ZERO;
+        match (&mut self.guard, limits.node.rate()) {
+            (Some(guard), Some(rate)) => guard.set_rate(rate, now),
+            (_, rate) => self.guard = rate.map(|rate| Guard::new(rate, now)),
+        }
         for (class, share) in &mut self.classes {
             let of = limits.classes.of(*class);
             change(&mut share.minimum, of.minimum, now);
@@ -243,6 +257,10 @@ impl Arbiter {
             if !ready(&mut self.node, now) {
                 return None;
             }
+            if let Some(at) = self.guard.as_mut().and_then(|guard| guard.ready_at(now)) {
+                self.guarded_until = at;
+                return None;
+            }
             let class = self.next_class(now)?;
             let peer_id = self.share(class).peers.next().expect("a class that is next has a peer that waits");
             let peer = self.peers.get_mut(&peer_id).expect("who waits is known");
@@ -265,15 +283,18 @@ impl Arbiter {
         let shares = self.classes.values().filter(waits).map(|share| ready_at(share.ceiling.as_ref()));
         let resting = self.resting.first().map(|(until, _)| *until);
         let soonest = shares.chain(resting).min()?;
-        Some(soonest.max(ready_at(self.node.as_ref())))
+        Some(soonest.max(ready_at(self.node.as_ref())).max(self.guarded_until))
     }
 
     /// Charges what was moved beside what was granted, or gives back what was not moved.
     pub fn correct(&mut self, correction: Correction, now: Duration) {
         let Correction { peer, class, bytes } = correction;
         self.charge(peer, class, bytes, now);
+        self.forgive(peer, class);
         if let Ok(bytes) = u64::try_from(bytes) {
             self.share(class).peers.served(peer, bytes);
+        } else if let Some(guard) = &mut self.guard {
+            guard.give_back(bytes.unsigned_abs());
         }
     }
 
@@ -303,6 +324,9 @@ impl Arbiter {
         self.waiting -= u64::from(stream.wanted == 0);
 
         self.charge(peer_id, class, bytes.cast_signed(), now);
+        if let Some(guard) = &mut self.guard {
+            guard.spend(bytes);
+        }
         let weight = u128::from(self.limits.classes.of(class).weight.get());
         let behind =
             self.classes.values().filter(|share| !share.peers.is_empty()).map(|share| share.turn).min();
@@ -318,6 +342,15 @@ impl Arbiter {
         }
         self.queue(id, peer_id, class);
         Grant { stream: id, bytes }
+    }
+
+    /// Lets nobody stand still for long because of what moved unasked: a push that came in, a node that was not looked at.
+    fn forgive(&mut self, peer: PeerId, class: Class) {
+        let share = self.classes.get_mut(&class).expect("every class has a share");
+        let own = self.peers.get_mut(&peer).and_then(|peer| peer.own.as_mut());
+        for bucket in [self.node.as_mut(), share.ceiling.as_mut(), own].into_iter().flatten() {
+            bucket.forgive_beyond(MOST_DEBT);
+        }
     }
 
     fn charge(&mut self, peer: PeerId, class: Class, bytes: i64, now: Duration) {

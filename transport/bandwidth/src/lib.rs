@@ -13,10 +13,13 @@
 //! 3. Within a class peers take turns, and the streams of a peer do, by bytes: however many or long their requests are,
 //!    each has the same share. A peer may have a rate of its own.
 //!
+//! Whatever that comes to, `governor` stands guard over the node's rate.
+//!
 //! Left to others: the clock, sockets, what rates there are and when they change.
 
 mod arbiter;
 mod bucket;
+mod guard;
 mod limits;
 mod turns;
 

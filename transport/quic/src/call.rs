@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rdcq_wire::frame::EncodeError;
 use rdcq_wire::message::Failure;
-use rdcq_wire::{Context, DecodeError, Kind, Message, Request, ResetCode, frame};
+use rdcq_wire::{Class, Context, DecodeError, Kind, Message, Request, ResetCode, frame};
 use tokio::time::Instant;
 
 use crate::connection::Ongoing;
@@ -19,6 +19,8 @@ pub struct Scope {
     pub trace: u64,
     /// When nobody waits for the answer any more.
     pub deadline: Instant,
+    /// How much its bytes matter beside others, wherever they go.
+    pub class: Class,
 }
 
 impl Scope {
@@ -26,7 +28,7 @@ impl Scope {
         let left = self.deadline.saturating_duration_since(now).as_millis();
         match u32::try_from(left).unwrap_or(u32::MAX) {
             0 => Err(CallError::TimedOut),
-            time_left_ms => Ok(Context { request, trace: self.trace, time_left_ms }),
+            time_left_ms => Ok(Context { request, trace: self.trace, time_left_ms, class: self.class }),
         }
     }
 }
@@ -58,6 +60,7 @@ impl Stream {
         let head = frame::encode(context, request, body_len)?;
         let (send, receive) = ongoing.within(async { Ok(ongoing.link().quic.open_bi().await?) }).await?;
         let mut sender = Sender::new(send, ResetCode::Cancelled);
+        sender.pace(ongoing.link(), R::KIND, context.class);
         let receiver = Receiver::new(receive, Arc::clone(ongoing.link()), ResetCode::Cancelled);
         ongoing.within(async { until_stopped(sender.head(head).await) }).await?;
         Ok(Self { sender, receiver, ongoing })

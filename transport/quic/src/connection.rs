@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use rdcq_env::Env;
-use rdcq_wire::{Identity, Request};
+use rdcq_wire::{Class, Identity, Request};
 use tokio::time::Instant;
 
 use crate::call::{Stream, body_len};
@@ -57,6 +57,11 @@ impl Connection {
     /// Whether new calls make sense: it is neither closed nor draining, and the peer was not silent when last called.
     pub fn is_usable(&self) -> bool {
         self.link().is_usable()
+    }
+
+    /// Waits until the node may take in so many bytes from this peer. To be called before the peer is asked for them.
+    pub async fn expect(&self, class: Class, bytes: u64) {
+        self.link().expect(class, bytes).await;
     }
 
     /// Asks and waits for the one answer.

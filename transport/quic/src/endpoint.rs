@@ -22,11 +22,12 @@ use crate::activity::Activity;
 use crate::admission::{BytesInFlight, PeerSlots};
 use crate::attend::{Listed, attend};
 use crate::audit::{Audit, Closed, Counters, Why};
+use crate::bandwidth::Bandwidth;
 use crate::connection::Connection;
 use crate::greeting;
 use crate::idle;
 use crate::limits::DataPorts;
-use crate::link::{Link, Side, pick};
+use crate::link::{Common, Link, Side, pick};
 use crate::profile;
 use crate::server::Server;
 use crate::shield::Shield;
@@ -102,6 +103,8 @@ pub(crate) struct Shared {
     pub(crate) audit: Audit,
     /// What moves over the data connections.
     pub(crate) activity: Arc<Activity>,
+    /// What the node may move.
+    bandwidth: Bandwidth,
     /// What of replies is being sent.
     pub(crate) replies: BytesInFlight,
     /// Cancelled when the node goes away.
@@ -171,6 +174,7 @@ impl Endpoint {
         listen: SocketAddr,
         security: Security,
         limits: Limits,
+        bandwidth: &Bandwidth,
     ) -> Result<Self, OpenError> {
         limits.check()?;
         let data = match &limits.data_ports {
@@ -190,6 +194,7 @@ impl Endpoint {
             env: env.clone(),
             audit: Audit::new(env),
             activity,
+            bandwidth: bandwidth.clone(),
             replies: BytesInFlight::new(limits.max_reply_bytes),
             limits,
             draining: CancellationToken::new(),
@@ -494,7 +499,8 @@ impl Shared {
         // The same text once, not once a connection.
         let own = &self.security().identity.herd;
         let peer = if peer.herd == *own { Identity { herd: own.clone(), ..peer } } else { peer };
-        Link::new(&port.env, quic, peer, port.plane, side, serves, Arc::clone(&self.activity))
+        let common = Common { activity: Arc::clone(&self.activity), bandwidth: self.bandwidth.clone() };
+        Link::new(&port.env, quic, peer, port.plane, side, serves, common)
     }
 
     async fn dial(

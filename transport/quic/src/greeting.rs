@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdcq_wire::message::{Drain, Hello, Ping, Reason};
-use rdcq_wire::{CloseCode, Context, DecodeError, Identity, Kind, Message, ResetCode, Role, frame};
+use rdcq_wire::{Class, CloseCode, Context, DecodeError, Identity, Kind, Message, ResetCode, Role, frame};
 use tokio::time::timeout;
 
 use crate::link::Link;
@@ -13,7 +13,7 @@ use crate::stream::{Head, Receiver, Sender, close};
 use crate::{CallError, ConnectError, Lost, PROTOCOL_VERSION};
 
 /// What a word that answers nothing carries.
-const NOBODY_S: Context = Context { request: 0, trace: 0, time_left_ms: 0 };
+const NOBODY_S: Context = Context { request: 0, trace: 0, time_left_ms: 0, class: Class::Normal };
 
 /// Opens this side's control stream and says Hello on it.
 pub(crate) async fn introduce(link: &Link, hello: &Hello) -> Result<(), CallError> {

@@ -17,6 +17,7 @@ mod activity;
 mod admission;
 mod attend;
 mod audit;
+mod bandwidth;
 mod bell;
 mod body;
 mod call;
@@ -40,6 +41,7 @@ mod soon;
 pub mod stats;
 mod stream;
 
+pub use bandwidth::{Bandwidth, BandwidthStats, Direction};
 pub use body::Body;
 pub use call::{Answer, Scope};
 pub use connection::Connection;

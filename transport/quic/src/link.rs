@@ -11,14 +11,16 @@ use futures_util::FutureExt;
 use quinn::VarInt;
 use rdcq_env::Env;
 use rdcq_wire::message::{Drain, Hello, Ping};
-use rdcq_wire::{CloseCode, Identity, NodeId, ResetCode, Role};
+use rdcq_wire::{Class, CloseCode, Identity, NodeId, ResetCode, Role};
 use tokio::time::Instant;
 
 use crate::Plane;
 use crate::activity::Activity;
+use crate::bandwidth::{Accounts, Bandwidth, Direction, Moved, Turn};
 use crate::bell::Bell;
 use crate::greeting;
 use crate::idle::Traffic;
+use crate::profile::Profile;
 use crate::stats::ConnectionStats;
 use crate::stream::{Sender, close};
 
@@ -70,6 +72,12 @@ pub(crate) struct Link {
     heard: AtomicU64,
     /// What the whole node moves.
     activity: Arc<Activity>,
+    /// What it may move.
+    pub(crate) bandwidth: Bandwidth,
+    /// What this connection has of that, since the first time when there was a limit.
+    accounts: OnceLock<Box<Accounts>>,
+    /// Whether its send window is smaller than without a limit.
+    squeezed: AtomicBool,
     /// This side's control stream. Taken out while it is written to.
     control: Mutex<Option<Sender>>,
     /// Rung when something comes on the peer's.
@@ -82,6 +90,13 @@ struct Told {
     data_ports: Box<[u16]>,
 }
 
+/// What a connection has in common with all others of its node.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) bandwidth: Bandwidth,
+}
+
 impl Link {
     pub(crate) fn new(
         env: &Env,
@@ -90,8 +105,9 @@ impl Link {
         plane: Plane,
         side: Side,
         serves: bool,
-        activity: Arc<Activity>,
+        common: Common,
     ) -> Arc<Self> {
+        let Common { activity, bandwidth } = common;
         Arc::new(Self {
             quic,
             peer,
@@ -113,6 +129,9 @@ impl Link {
             silent_beats: AtomicU32::new(0),
             heard: AtomicU64::new(0),
             activity,
+            bandwidth,
+            accounts: OnceLock::new(),
+            squeezed: AtomicBool::new(false),
             control: Mutex::new(None),
             word: Bell::new(),
         })
@@ -197,6 +216,73 @@ impl Link {
     /// Calls that this side has open.
     pub(crate) fn open_calls(&self) -> u32 {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// What the connection has of the node's bandwidth, while that is limited.
+    pub(crate) fn accounts(&self) -> &Accounts {
+        let open = || Accounts::open(&self.bandwidth, &self.peer.node, self.moved(&self.quic.stats()));
+        self.accounts.get_or_init(|| Box::new(open()))
+    }
+
+    fn moved(&self, stats: &quinn::ConnectionStats) -> Moved {
+        Moved::of(stats, self.remote().is_ipv6())
+    }
+
+    /// Looks from time to time at what was really sent, and at how much may wait for the path: what is written ahead is sent at
+    /// once when the path opens, however slow the node should be, and other classes wait behind it.
+    pub(crate) fn settle_if_due(&self, accounts: &Accounts) {
+        if accounts.is_due() {
+            let stats = self.quic.stats();
+            accounts.settle(self.moved(&stats), false);
+            accounts.note_payload(stats.path.current_mtu);
+            let ahead = accounts.egress.gate().slack();
+            self.squeezed.store(true, Ordering::Relaxed);
+            self.quic.set_send_window(stats.path.cwnd.saturating_add(ahead).min(self.send_window()));
+        }
+    }
+
+    /// Undoes what was set for a limit, if anything was.
+    pub(crate) fn end_pacing(&self) {
+        if self.squeezed.load(Ordering::Relaxed) && self.squeezed.swap(false, Ordering::Relaxed) {
+            self.quic.set_send_window(self.send_window());
+        }
+    }
+
+    const fn send_window(&self) -> u64 {
+        Profile::of(self.plane).send_window
+    }
+
+    /// Charges what a request or a call has moved beside what was granted.
+    fn settle(&self) {
+        let limited = Direction::ALL.into_iter().any(|direction| self.bandwidth.is_limited(direction));
+        if limited && !self.is_to_own_host() {
+            let at_rest = self.open_calls() == 0 && self.being_served() == 0;
+            self.accounts().settle(self.moved(&self.quic.stats()), at_rest);
+        }
+    }
+
+    /// Whether it is with a command on the same host, which no link has to carry.
+    pub(crate) fn is_to_own_host(&self) -> bool {
+        let serves =
+            [Role::Proxy, Role::Origin, Role::Agent].into_iter().any(|role| self.peer.roles.contains(role));
+        !serves && self.remote().ip().to_canonical().is_loopback()
+    }
+
+    /// Waits until so many bytes may come.
+    pub(crate) async fn expect(&self, class: Class, bytes: u64) {
+        if !self.bandwidth.is_limited(Direction::Ingress) {
+            return self.bandwidth.gate(Direction::Ingress).count(class, bytes);
+        }
+        let accounts = self.accounts();
+        self.settle_if_due(accounts);
+        let account = &accounts.ingress;
+        let Some(mut turn) = Turn::new(account.gate(), account.peer(), class) else { return };
+        let mut left = bytes;
+        while left > 0 {
+            let granted = turn.take(left).await;
+            account.grant(class, granted);
+            left -= granted;
+        }
     }
 
     /// Counts what goes on over a data connection.
@@ -335,6 +421,7 @@ impl Drop for Served {
         self.0.touch();
         self.0.rest();
         let last = self.0.served.fetch_sub(1, Ordering::SeqCst) == 1;
+        self.0.settle();
         if last && self.0.leaving.load(Ordering::SeqCst) {
             self.0.depart();
         }
@@ -369,6 +456,7 @@ impl Drop for Calling {
         self.0.touch();
         self.0.rest();
         self.0.calls.fetch_sub(1, Ordering::SeqCst);
+        self.0.settle();
     }
 }
 

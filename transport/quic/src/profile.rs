@@ -25,7 +25,7 @@ pub(crate) struct Profile {
     /// Bytes that a peer may have under way on all streams: what a connection can make this node buffer.
     connection_window: u32,
     /// Bytes that are kept until they are acknowledged.
-    send_window: u64,
+    pub(crate) send_window: u64,
     /// Whether many datagrams are handed to the kernel at once. quinn then keeps room for ten with each connection.
     batches: bool,
     /// Whether larger datagrams than any path must carry are looked for.

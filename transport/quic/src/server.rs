@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, poll};
 use rdcq_wire::message::Failure;
-use rdcq_wire::{CloseCode, Context, DecodeError, ErrorCode, Kind, ResetCode, Role, access, frame};
+use rdcq_wire::{Class, CloseCode, Context, DecodeError, ErrorCode, Kind, ResetCode, Role, access, frame};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -36,7 +36,7 @@ impl<S: Service> Dispatch for Server<S> {
         self: Arc<Self>,
         shared: Arc<Shared>,
         link: Arc<Link>,
-        sender: Sender,
+        mut sender: Sender,
         mut receiver: Receiver,
     ) -> BoxFuture<'static, ()> {
         // Not an `async fn`, which would keep all of these twice.
@@ -63,6 +63,7 @@ impl<S: Service> Dispatch for Server<S> {
                 }
             };
             let scope = scope(&shared, context);
+            sender.pace(&link, kind, scope.class);
             let (reply, back) = Reply::new(sender);
             let call = IncomingCall(Box::new(Parts {
                 scope,
@@ -204,7 +205,7 @@ enum Outcome {
 }
 
 /// The context of a reply to a request whose own was not read.
-const UNREAD: Context = Context { request: 0, trace: 0, time_left_ms: 0 };
+const UNREAD: Context = Context { request: 0, trace: 0, time_left_ms: 0, class: Class::Normal };
 
 /// Reads what every header begins with, before its message is looked at.
 fn context(kind: Kind, header: &[u8]) -> Result<Context, DecodeError> {
@@ -220,7 +221,7 @@ fn context(kind: Kind, header: &[u8]) -> Result<Context, DecodeError> {
 
 fn scope(shared: &Shared, context: Context) -> Scope {
     let left = Duration::from_millis(context.time_left_ms.into()).min(shared.limits.max_call);
-    Scope { trace: context.trace, deadline: shared.env.now() + left }
+    Scope { trace: context.trace, deadline: shared.env.now() + left, class: context.class }
 }
 
 /// Ends a reply as its handler ended.

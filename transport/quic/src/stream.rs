@@ -8,9 +8,10 @@ use futures_util::FutureExt;
 use futures_util::future::{pending, ready};
 use quinn::VarInt;
 use rdcq_wire::frame::PREFIX_LEN;
-use rdcq_wire::{CloseCode, DecodeError, Kind, Message, Prefix, ResetCode, frame};
+use rdcq_wire::{Class, CloseCode, DecodeError, Kind, Message, Prefix, ResetCode, frame};
 
 use crate::CallError;
+use crate::bandwidth::Pace;
 use crate::link::Link;
 use crate::soon;
 
@@ -35,11 +36,36 @@ pub(crate) struct Sender {
     torn: bool,
     /// Bytes written so far.
     written: u64,
+    /// Asks for what bodies take of the node's bandwidth; none where nothing waits.
+    pace: Option<Box<Pace>>,
 }
 
 impl Sender {
     pub(crate) const fn new(stream: quinn::SendStream, on_drop: ResetCode) -> Self {
-        Self { stream, on_drop: Some(on_drop), torn: false, written: 0 }
+        Self { stream, on_drop: Some(on_drop), torn: false, written: 0, pace: None }
+    }
+
+    /// Has bodies wait for their turn in a class if they are of pieces; control never waits.
+    pub(crate) fn pace(&mut self, link: &Arc<Link>, kind: Kind, class: Class) {
+        if kind.carries_pieces() && !link.is_to_own_host() {
+            self.pace = Some(Box::new(Pace::new(Arc::clone(link), class)));
+        }
+    }
+
+    /// What of a chunk is written next.
+    async fn part(&mut self, chunk: &mut Bytes) -> Bytes {
+        let wanted = chunk.len().min(WRITE_CHUNK);
+        let len = match self.pace.as_mut().map(|pace| (pace.is_limited(), pace)) {
+            // Boxed: what has no limit, and control, is not to take the memory that this needs.
+            Some((true, pace)) => Box::pin(pace.take(wanted)).await,
+            Some((false, pace)) => {
+                pace.count(wanted);
+                wanted
+            }
+            None => wanted,
+        };
+        self.written += len as u64;
+        chunk.split_to(len)
     }
 
     /// Writes prefix and header; the frame counts as torn until [`Self::complete`].
@@ -51,8 +77,7 @@ impl Sender {
 
     pub(crate) async fn chunk(&mut self, mut chunk: Bytes) -> Result<(), quinn::WriteError> {
         while !chunk.is_empty() {
-            let part = chunk.split_to(chunk.len().min(WRITE_CHUNK));
-            self.written += part.len() as u64;
+            let part = self.part(&mut chunk).await;
             self.stream.write_chunk(part).await?;
         }
         Ok(())
@@ -78,8 +103,7 @@ impl Sender {
         self.torn = true;
         for mut chunk in std::iter::once(head).chain(body) {
             while !chunk.is_empty() {
-                let part = chunk.split_to(chunk.len().min(WRITE_CHUNK));
-                self.written += part.len() as u64;
+                let part = self.part(&mut chunk).await;
                 if !matches!(soon::within(MAX_STALL, self.stream.write_chunk(part)).await, Ok(Ok(()))) {
                     return false;
                 }

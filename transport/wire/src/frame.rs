@@ -11,7 +11,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, Message};
+use crate::{Class, Kind, Message};
 
 /// Bytes in a prefix.
 pub const PREFIX_LEN: usize = 8;
@@ -86,6 +86,8 @@ pub struct Context {
     pub trace: u64,
     /// Milliseconds that the caller will still wait.
     pub time_left_ms: u32,
+    /// How much the bytes matter that the request moves.
+    pub class: Class,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -203,7 +205,7 @@ mod tests {
     use super::*;
     use crate::message::Drain;
 
-    const CONTEXT: Context = Context { request: 7, trace: 9, time_left_ms: 1000 };
+    const CONTEXT: Context = Context { request: 7, trace: 9, time_left_ms: 1000, class: Class::Urgent };
 
     #[test]
     fn a_frame_reads_back() {

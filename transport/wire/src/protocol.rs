@@ -12,8 +12,9 @@ use crate::message::{
 use crate::tag::{Field, MAX_TAG_BYTES};
 use crate::testing::CONTEXT;
 use crate::{
-    CloseCode, Context, Digest, ErrorCode, HerdId, Kind, List, Manifest, Message, Name, NodeId, PieceTable,
-    Record, Request, ResetCode, Role, Span, State, TagKey, TagQuery, Version, access, frame, message,
+    Class, CloseCode, Context, Digest, ErrorCode, HerdId, Kind, List, Manifest, Message, Name, NodeId,
+    PieceTable, Record, Request, ResetCode, Role, Span, State, TagKey, TagQuery, Version, access, frame,
+    message,
 };
 
 const PAGE: &str = include_str!("../../PROTOCOL.md");
@@ -266,7 +267,8 @@ fn the_longest_value_of_every_field_fits_a_header() {
 
 #[track_caller]
 fn check_fits<M: Message>(message: &M) {
-    let context = Context { request: u64::MAX, trace: u64::MAX, time_left_ms: u32::MAX };
+    let context =
+        Context { request: u64::MAX, trace: u64::MAX, time_left_ms: u32::MAX, class: Class::Background };
     frame::encode(context, message, 0).unwrap();
 }
 

@@ -12,11 +12,12 @@ use crate::list::List;
 use crate::message::{Reason, Word};
 use crate::tag::Field;
 use crate::{
-    Context, DecodeError, Digest, HerdId, Message, NodeId, Piece, PieceTable, Record, Role, RoleSet, State,
-    TagKey, Version,
+    Class, Context, DecodeError, Digest, HerdId, Message, NodeId, Piece, PieceTable, Record, Role, RoleSet,
+    State, TagKey, Version,
 };
 
-pub(crate) const CONTEXT: Context = Context { request: 1, trace: 2, time_left_ms: 3000 };
+pub(crate) const CONTEXT: Context =
+    Context { request: 1, trace: 2, time_left_ms: 3000, class: Class::Normal };
 
 /// The message's frame is `hex`, and reads back.
 #[track_caller]

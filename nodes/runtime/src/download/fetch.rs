@@ -44,7 +44,11 @@ pub(super) async fn manifest(download: &Download, neighbours: &[Neighbour]) -> R
 }
 
 async fn manifest_from(download: &Download, from: &Neighbour) -> Result<Manifest, String> {
-    let scope = Scope { trace: download.trace, deadline: download.env.now() + MANIFEST_PATIENCE };
+    let scope = Scope {
+        trace: download.trace,
+        deadline: download.env.now() + MANIFEST_PATIENCE,
+        class: download.class,
+    };
     let request = GetManifest { digest: download.digest, manifest: download.manifest };
     let answer = download.pool.call(from.addr, from.role, scope, &request, Vec::new()).await;
     let body = answer.map_err(|error| error.to_string())?.body;
@@ -143,9 +147,14 @@ async fn receive(
     inputs: &mpsc::Sender<Input>,
 ) -> Result<(Span, Bytes), (Failure, String)> {
     let failed = |error: CallError| (kind_of(&error), order.told(&error));
-    let scope = Scope { trace: download.trace, deadline: download.env.now() + PIECES_PATIENCE };
+    let scope = || Scope {
+        trace: download.trace,
+        deadline: download.env.now() + PIECES_PATIENCE,
+        class: download.class,
+    };
     let request = GetPieces { digest: download.digest, span: order.span };
-    let call = download.pool.call(order.addr, order.role, scope, &request, Vec::new());
+    make_room(download, order, scope(), inputs).await.map_err(failed)?;
+    let call = download.pool.call(order.addr, order.role, scope(), &request, Vec::new());
     let answer = call.await.map_err(failed)?;
     let Pieces { span, .. } = answer.message;
     let mut body = answer.body;
@@ -166,6 +175,35 @@ async fn receive(
         }
     }
     Ok((span, bytes.freeze()))
+}
+
+/// Waits until the node may take in what is about to be asked for. The swarm is told meanwhile that it is not the peer who is
+/// silent.
+async fn make_room(
+    download: &Download,
+    order: &Order,
+    scope: Scope,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<(), CallError> {
+    let range = order.manifest.pieces.bytes_of_span(order.span);
+    let bytes = range.map_or(0, |range| range.end - range.start);
+    let connection = download.pool.get_data(order.addr, order.role, scope.deadline).await?;
+    let expecting = connection.expect(scope.class, bytes);
+    tokio::pin!(expecting);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut expecting => return Ok(()),
+            () = tokio::time::sleep(STILL_WRITING) => {
+                // If the peer is gone, the call finds out.
+                if !connection.is_usable() {
+                    return Ok(());
+                }
+                // A full inbox means that the driver will not believe in silence before it has read it.
+                let _ = inputs.try_send(Input::Bytes(order.request));
+            }
+        }
+    }
 }
 
 fn kind_of(error: &CallError) -> Failure {

@@ -42,7 +42,11 @@ pub(super) async fn announce(download: Download, inputs: mpsc::Sender<Input>) {
 async fn ask_trackers(download: &Download) -> Option<Neighbours> {
     let announce = Announce { digest: download.digest, goal: Goal::Seek, port: download.port };
     for tracker in &download.trackers {
-        let scope = Scope { trace: download.trace, deadline: download.env.now() + TRACKER_PATIENCE };
+        let scope = Scope {
+            trace: download.trace,
+            deadline: download.env.now() + TRACKER_PATIENCE,
+            class: download.class,
+        };
         match download.pool.call(*tracker, Role::Tracker, scope, &announce, Vec::new()).await {
             Ok(answer) => return Some(answer.message),
             Err(error) => tracing::warn!(%tracker, %error, "a tracker does not answer"),
@@ -86,7 +90,8 @@ async fn watch_once(
     peer: PeerId,
     inputs: &mpsc::Sender<Input>,
 ) -> Result<(), CallError> {
-    let scope = Scope { trace: download.trace, deadline: download.env.now() + WATCH_LIFE };
+    let scope =
+        Scope { trace: download.trace, deadline: download.env.now() + WATCH_LIFE, class: download.class };
     let connection = download.pool.get(addr, role, download.env.now() + TRACKER_PATIENCE).await?;
     let mut exchange = connection.exchange(scope, &Watch { digest: download.digest }).await?;
     while let Some(frame) = exchange.next().await? {

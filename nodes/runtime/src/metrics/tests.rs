@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use rdcq_transport::Plane as Shard;
 use rdcq_transport::stats::ConnectionStats;
-use rdcq_wire::Identity;
+use rdcq_wire::{Class, Identity};
 
 use super::*;
 
@@ -26,6 +26,17 @@ fn connection(peer: &str, sent: u64) -> ConnectionStats {
         batches_sent: 99,
         open_calls: 1,
     }
+}
+
+/// A limit to others, and none from them.
+fn bandwidth() -> Vec<(Direction, BandwidthStats)> {
+    let limits =
+        rdcq_bandwidth::Limits { node: "800Mbit/s".parse().unwrap(), ..rdcq_bandwidth::Limits::default() };
+    let moved = Class::ALL.map(|class| (class, 1000 * (class as u64 + 1)));
+    vec![
+        (Direction::Egress, BandwidthStats { limits, moved, waiting: 7 }),
+        (Direction::Ingress, BandwidthStats { limits: rdcq_bandwidth::Limits::default(), moved, waiting: 0 }),
+    ]
 }
 
 /// Two endpoints with three connections to two nodes.
@@ -63,7 +74,7 @@ fn reading(role: Role, endpoints: Vec<EndpointStats>) -> Reading {
 }
 
 fn text_of(readings: &[Reading]) -> String {
-    render(&Build { version: "0.1.0", herd: &"test".parse().unwrap() }, readings)
+    render(&Build { version: "0.1.0", herd: &"test".parse().unwrap() }, readings, &bandwidth())
 }
 
 #[test]

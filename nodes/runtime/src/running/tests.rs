@@ -7,7 +7,7 @@ use rdcq_env::disk::write_durable;
 use rdcq_env::{Mode, SimDisk};
 use rdcq_transport::{Connection, IncomingCall, Refusal, Scope, Udp};
 use rdcq_wire::message::Collect;
-use rdcq_wire::{Digest, List};
+use rdcq_wire::{Class, Digest, List};
 use tokio::time::timeout;
 
 use super::*;
@@ -37,7 +37,8 @@ impl Herd {
     async fn bind() -> Self {
         let env = Env::simulated(1, SimDisk::new());
         let network = Arc::new(Udp::default());
-        let host = Host { env, network, catalogues: Catalogues::Memory(Arc::default()) };
+        let bandwidth = rdcq_transport::Bandwidth::unlimited(&env);
+        let host = Host { env, network, bandwidth, catalogues: Catalogues::Memory(Arc::default()) };
         let ca = Authority::generate("herd".parse().unwrap(), KeyKind::Ed25519, host.env.unix_ms()).unwrap();
         let own = issue(&ca, "spiffe://herd/o1/origin", &host.env);
         let texts = [("/ca", ca.cert_pem()), ("/cert", &own.cert_pem), ("/key", &own.key_pem)];
@@ -85,7 +86,9 @@ impl Herd {
         let security = security(&Credentials::load(files, time).unwrap());
         let (env, any) = (&self.host.env, "127.0.0.1:0".parse().unwrap());
         let limits = rdcq_transport::Limits::default();
-        let endpoint = Endpoint::open(env, self.host.network.as_ref(), any, security, limits).unwrap();
+        let endpoint =
+            Endpoint::open(env, self.host.network.as_ref(), any, security, limits, &self.host.bandwidth)
+                .unwrap();
         let connected = endpoint.connect(self.bound.addr(), Role::Origin, env.now() + PATIENCE).await;
         connected.map_err(|error| error.to_string())
     }
@@ -123,7 +126,7 @@ async fn who_was_revoked_while_the_role_started_is_refused_from_the_start() {
     let refused = herd.connect(&revoked).await;
     // A client's handshake ends before the server has judged it.
     if let Ok(connection) = refused {
-        let scope = Scope { trace: 1, deadline: herd.host.env.now() + PATIENCE };
+        let scope = Scope { trace: 1, deadline: herd.host.env.now() + PATIENCE, class: Class::Normal };
         let hint = Collect { digests: List::first_of([Digest::of(b"x")]) };
         let asked = connection.call(scope, &hint, Vec::new());
         let asked = timeout(PATIENCE / 2, asked).await;
@@ -137,7 +140,7 @@ async fn who_is_revoked_while_requests_end_is_cut_off() {
     let running = herd.serve();
     let peer = herd.issue();
     let connection = herd.connect(&peer).await.unwrap();
-    let scope = Scope { trace: 1, deadline: herd.host.env.now() + 3 * PATIENCE };
+    let scope = Scope { trace: 1, deadline: herd.host.env.now() + 3 * PATIENCE, class: Class::Normal };
     let hint = Collect { digests: List::first_of([Digest::of(b"x")]) };
     let asking = tokio::spawn(async move { connection.call(scope, &hint, Vec::new()).await.map(drop) });
     tokio::time::sleep(Duration::from_millis(200)).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use rdcq_transport::{CallError, ConnectError, Connection, Limits, Lost, Security};
-use rdcq_wire::{CloseCode, Identity, NodeId};
+use rdcq_wire::{Class, CloseCode, Identity, NodeId};
 
 use crate::pair::{CALLER, Ca, Pair, SERVING, get_pieces, reply_pieces, soon};
 use crate::raw::{Port, RawClient, RawServer, bytes_of, hello, tell};
@@ -38,7 +38,7 @@ fn without(security: Security, node: &str) -> Security {
 
 async fn works(connection: &Connection) -> Result<(), CallError> {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    let scope = rdcq_transport::Scope { trace: 0, deadline };
+    let scope = rdcq_transport::Scope { trace: 0, deadline, class: Class::Normal };
     connection.call(scope, &get_pieces(0), Vec::new()).await.map(drop)
 }
 

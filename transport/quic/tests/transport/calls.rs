@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rdcq_transport::{CallError, IncomingCall, Refusal, Scope};
 use rdcq_wire::message::{Complete, Failure, Have, Pieces, PutPieces, Stored};
-use rdcq_wire::{DecodeError, ErrorCode, Kind, List, ResetCode, Role, Span};
+use rdcq_wire::{Class, DecodeError, ErrorCode, Kind, List, ResetCode, Role, Span};
 use tokio::sync::{Notify, mpsc};
 
 use crate::pair::{DropBell, Once, Pair, get_pieces, pattern, pieces, put_pieces, reply_pieces, soon, watch};
@@ -307,11 +307,12 @@ async fn a_deadline_ends_the_handler_and_the_call() {
         }
     });
     let connection = pair.connect().await;
-    let scope = Scope { trace: 1, deadline: pair.env.now() + Duration::from_millis(200) };
+    let scope =
+        Scope { trace: 1, deadline: pair.env.now() + Duration::from_millis(200), class: Class::Normal };
     let error = connection.call(scope, &get_pieces(0), Vec::new()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::TimedOut);
     soon(rung).await.unwrap();
-    let over = Scope { trace: 1, deadline: pair.env.now() };
+    let over = Scope { trace: 1, deadline: pair.env.now(), class: Class::Normal };
     let error = connection.call(over, &get_pieces(0), Vec::new()).await.unwrap_err();
     assert_eq!((error, pair.calls()), (CallError::TimedOut, 1));
 }

@@ -206,6 +206,7 @@ async fn a_limit_of_nothing_is_no_configuration() {
             addr,
             security,
             limits.clone(),
+            &rdcq_transport::Bandwidth::unlimited(&env),
         );
         assert!(opened.is_err(), "{limits:?}");
     }

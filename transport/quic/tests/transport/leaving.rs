@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rdcq_transport::{CallError, ConnectError, IncomingCall, Refusal, Scope};
 use rdcq_wire::frame::PREFIX_LEN;
-use rdcq_wire::{ErrorCode, Kind, Prefix};
+use rdcq_wire::{Class, ErrorCode, Kind, Prefix};
 use tokio::sync::{Notify, mpsc};
 
 use crate::pair::{DropBell, Once, Pair, SERVING, get_pieces, pattern, pieces, reply_pieces, soon, watch};
@@ -139,7 +139,8 @@ async fn a_server_that_is_met_during_a_drain_hears_of_it() {
 async fn a_drain_without_connections_is_over_at_once() {
     let pair = Pair::new(reply_pieces);
     pair.server.drain(Duration::from_secs(20)).await;
-    let scope = Scope { trace: 0, deadline: pair.env.now() + Duration::from_millis(200) };
+    let scope =
+        Scope { trace: 0, deadline: pair.env.now() + Duration::from_millis(200), class: Class::Normal };
     let addr = pair.server.local_addr();
     let error = pair.client.connect(addr, SERVING, scope.deadline).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Unavailable, "{error}");

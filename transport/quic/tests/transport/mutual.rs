@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use rdcq_env::Env;
 use rdcq_transport::{CallError, DataPorts, Endpoint, IncomingCall, Limits, Pool, Refusal, Scope};
 use rdcq_wire::message::{GetManifest, ManifestBody};
-use rdcq_wire::{Kind, Role};
+use rdcq_wire::{Class, Kind, Role};
 
 use crate::pair::{Ca, DIGEST, HERD, Handler, get_pieces, open, reply_pieces, soon};
 use crate::raw::{bytes_of, config, hello, tell};
@@ -48,7 +48,8 @@ impl Node {
     }
 
     async fn ask_at(&self, addr: SocketAddr, kind: Kind) -> Result<(), CallError> {
-        let scope = Scope { trace: 0, deadline: self.env.now() + Duration::from_secs(10) };
+        let scope =
+            Scope { trace: 0, deadline: self.env.now() + Duration::from_secs(10), class: Class::Normal };
         let (digest, manifest) = (DIGEST, DIGEST);
         match kind {
             Kind::GetManifest => {

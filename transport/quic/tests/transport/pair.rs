@@ -8,10 +8,11 @@ use bytes::Bytes;
 use rdcq_certs::{Authority, Credentials, KeyKind, identify, system_time};
 use rdcq_env::Env;
 use rdcq_transport::{
-    ConnectError, Connection, Endpoint, IncomingCall, Limits, Refusal, Scope, Security, Service, Udp,
+    Bandwidth, ConnectError, Connection, Endpoint, IncomingCall, Limits, Refusal, Scope, Security, Service,
+    Udp,
 };
 use rdcq_wire::message::{Encoding, GetPieces, Pieces, PutPieces, Watch};
-use rdcq_wire::{Digest, Identity, Role, Span};
+use rdcq_wire::{Class, Digest, Identity, Role, Span};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -61,7 +62,15 @@ impl Ca {
 }
 
 pub(crate) fn open(env: &Env, security: Security, limits: Limits) -> Endpoint {
-    Endpoint::open(env, &Udp::default(), "127.0.0.1:0".parse().unwrap(), security, limits).unwrap()
+    Endpoint::open(
+        env,
+        &Udp::default(),
+        "127.0.0.1:0".parse().unwrap(),
+        security,
+        limits,
+        &Bandwidth::unlimited(env),
+    )
+    .unwrap()
 }
 
 /// A service made of a function; counts how often it was called.
@@ -118,7 +127,7 @@ where
     }
 
     pub(crate) fn scope(&self) -> Scope {
-        Scope { trace: 77, deadline: self.deadline() }
+        Scope { trace: 77, deadline: self.deadline(), class: Class::Normal }
     }
 
     pub(crate) async fn connect(&self) -> Connection {

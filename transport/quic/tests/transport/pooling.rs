@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rdcq_transport::{CallError, ConnectError, DataPorts, Limits, Pool, Scope};
-use rdcq_wire::{CloseCode, ErrorCode};
+use rdcq_wire::{Class, CloseCode, ErrorCode};
 
 use crate::pair::{CALLER, Pair, SERVING, get_pieces, open, reply_pieces};
 use crate::raw::{RawServer, bytes_of, hello, relay, tell};
@@ -119,7 +119,8 @@ async fn a_connection_that_stays_silent_is_not_used_again() {
     pool.call(addr, SERVING, pair.scope(), &get_pieces(0), Vec::new()).await.unwrap();
     let kept = pool.get(addr, SERVING, pair.deadline()).await.unwrap();
     relay.abort();
-    let scope = Scope { trace: 0, deadline: pair.env.now() + Duration::from_millis(1900) };
+    let scope =
+        Scope { trace: 0, deadline: pair.env.now() + Duration::from_millis(1900), class: Class::Normal };
     let error = pool.call(addr, SERVING, scope, &get_pieces(0), Vec::new()).await.unwrap_err();
     assert_eq!(error, CallError::TimedOut);
     assert!(!kept.is_usable());
@@ -131,7 +132,11 @@ async fn a_handler_that_is_slow_does_not_make_its_connection_look_dead() {
     let connection = pair.connect().await;
     // One ends before the first look that hears nothing, one after it: by then the peer has given the sign it was asked for.
     for patience in [1200, 1750] {
-        let scope = Scope { trace: 0, deadline: pair.env.now() + Duration::from_millis(patience) };
+        let scope = Scope {
+            trace: 0,
+            deadline: pair.env.now() + Duration::from_millis(patience),
+            class: Class::Normal,
+        };
         let error = connection.call(scope, &get_pieces(0), Vec::new()).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::TimedOut);
         assert!(connection.is_usable(), "after {patience} ms");

@@ -7,9 +7,10 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rdcq_transport::{PROTOCOL_VERSION, Security};
 use rdcq_wire::frame::PREFIX_LEN;
 use rdcq_wire::message::Hello;
-use rdcq_wire::{CloseCode, Context, Message, Prefix, Role, frame};
+use rdcq_wire::{Class, CloseCode, Context, Message, Prefix, Role, frame};
 
-pub(crate) const CONTEXT: Context = Context { request: 1, trace: 2, time_left_ms: 10_000 };
+pub(crate) const CONTEXT: Context =
+    Context { request: 1, trace: 2, time_left_ms: 10_000, class: Class::Normal };
 
 /// A client that writes what it wants.
 pub(crate) struct RawClient {

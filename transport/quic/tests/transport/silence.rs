@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdcq_transport::{CallError, DataPorts, Endpoint, IncomingCall, Limits, Lost, Pool, Security, Udp};
-use rdcq_wire::Kind;
 use rdcq_wire::message::Stored;
+use rdcq_wire::{Class, Kind};
 use tokio::time::Instant;
 
 use crate::pair::{
@@ -195,9 +195,17 @@ impl Mortal {
         let endpoint = {
             let _in = runtime.enter();
             let env = rdcq_env::Env::system();
+            let bandwidth = rdcq_transport::Bandwidth::unlimited(&env);
             let opened = (0..100).find_map(|_| {
                 // The socket of the one before may live on for a moment.
-                let opened = Endpoint::open(&env, &Udp::default(), listen, security.clone(), limits.clone());
+                let opened = Endpoint::open(
+                    &env,
+                    &Udp::default(),
+                    listen,
+                    security.clone(),
+                    limits.clone(),
+                    &bandwidth,
+                );
                 opened.map_err(|_| std::thread::sleep(Duration::from_millis(10))).ok()
             });
             let endpoint = opened.expect("the address is free");
@@ -229,7 +237,7 @@ async fn call_a_successor(secret: [u8; 32]) -> (Result<(), CallError>, Duration)
     let addr = first.addr();
     let deadline = env.now() + Duration::from_secs(20);
     let connection = client.connect(addr, SERVING, deadline).await.unwrap();
-    let scope = rdcq_transport::Scope { trace: 0, deadline };
+    let scope = rdcq_transport::Scope { trace: 0, deadline, class: Class::Normal };
     connection.call(scope, &get_pieces(0), Vec::new()).await.unwrap();
     drop(first);
     let _second = Mortal::live(Security { reset_secret: secret, ..server }, addr, without_data());

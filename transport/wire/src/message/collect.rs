@@ -41,13 +41,13 @@ mod tests {
         message_tests!(
             Collect,
             Collect { digests: List::first_of([Digest::from_bytes([1; 32])]) },
-            "3e00002600000000000102b817010101010101010101010101010101010101010101010101010101010101010101"
+            "3e00002700000000000102b81701010101010101010101010101010101010101010101010101010101010101010101"
         );
     }
 
     mod collected {
         use super::*;
 
-        message_tests!(Collected, Collected {}, "3f00000500000000000102b817");
+        message_tests!(Collected, Collected {}, "3f00000600000000000102b81701");
     }
 }

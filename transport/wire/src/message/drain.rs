@@ -21,5 +21,5 @@ mod tests {
     use super::*;
     use crate::testing::*;
 
-    message_tests!(Drain, Drain { grace_ms: 300 }, "0200000700000000000102b817ac02");
+    message_tests!(Drain, Drain { grace_ms: 300 }, "0200000800000000000102b81701ac02");
 }

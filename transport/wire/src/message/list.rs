@@ -84,7 +84,7 @@ mod tests {
         message_tests!(
             List,
             List { prefix: "k".parse().unwrap(), after: None, limit: 10 },
-            "2200000900000000000102b817016b000a"
+            "2200000a00000000000102b81701016b000a"
         );
     }
 
@@ -94,7 +94,7 @@ mod tests {
         message_tests!(
             Listing,
             Listing { records: 1, next: Some(Cursor { key: "k".parse().unwrap(), seq: 2 }) },
-            "2300000a00000000000102b8170101016b02"
+            "2300000b00000000000102b817010101016b02"
         );
     }
 }

@@ -18,5 +18,5 @@ mod tests {
     use super::*;
     use crate::testing::*;
 
-    message_tests!(Ping, Ping {}, "0400000500000000000102b817");
+    message_tests!(Ping, Ping {}, "0400000600000000000102b81701");
 }

@@ -44,13 +44,13 @@ mod tests {
         message_tests!(
             PutPieces,
             PutPieces { push: 5, digest: Digest::from_bytes([1; 32]), span: Span::new(2, 3) },
-            "1200002800000000000102b8170501010101010101010101010101010101010101010101010101010101010101010203"
+            "1200002900000000000102b817010501010101010101010101010101010101010101010101010101010101010101010203"
         );
     }
 
     mod stored {
         use super::*;
 
-        message_tests!(Stored, Stored {}, "1300000500000000000102b817");
+        message_tests!(Stored, Stored {}, "1300000600000000000102b81701");
     }
 }

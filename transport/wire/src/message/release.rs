@@ -42,13 +42,13 @@ mod tests {
         message_tests!(
             Release,
             Release { push: 5, digest: Digest::from_bytes([1; 32]) },
-            "1a00002600000000000102b817050101010101010101010101010101010101010101010101010101010101010101"
+            "1a00002700000000000102b81701050101010101010101010101010101010101010101010101010101010101010101"
         );
     }
 
     mod released {
         use super::*;
 
-        message_tests!(Released, Released {}, "1b00000500000000000102b817");
+        message_tests!(Released, Released {}, "1b00000600000000000102b81701");
     }
 }

@@ -331,7 +331,7 @@ mod tests {
     mod status {
         use super::*;
 
-        message_tests!(Status, Status {}, "4000000500000000000102b817");
+        message_tests!(Status, Status {}, "4000000600000000000102b81701");
     }
 
     mod status_report {
@@ -340,7 +340,7 @@ mod tests {
         message_tests!(
             StatusReport,
             report(1),
-            "4100003700000000000102b817026f310201c8dc03050101046275737904c60fc70180be9201b0ea010203ac02b871ac0be8070ade0763c0b955a09c010101"
+            "4100003800000000000102b81701026f310201c8dc03050101046275737904c60fc70180be9201b0ea010203ac02b871ac0be8070ade0763c0b955a09c010101"
         );
     }
 

@@ -1,0 +1,101 @@
+//! Who has how much of a limit: streams, peers and classes.
+
+use std::time::Duration;
+
+use clap::Args;
+use rdcq_wire::{ByteRate, Class};
+
+use crate::herd::{Ask, Puller, Source};
+use crate::namespaces::Network;
+use crate::puller::Pulled;
+use crate::report::{Figure, print};
+
+/// How long streams run before anything counts.
+const BEFORE: Duration = Duration::from_secs(3);
+/// Peers that share, the first with one stream, each with twelve more than the one before.
+const PEERS: u32 = 10;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The limit that is shared.
+    #[arg(long, default_value = "200Mbit/s")]
+    rate: ByteRate,
+    /// Streams of the one peer whose streams share; one connection has 256 at most.
+    #[arg(long, default_value_t = 250)]
+    streams: u32,
+    /// Bytes of the file that is pulled.
+    #[arg(long, default_value_t = 16 << 20)]
+    size: u64,
+}
+
+/// Equal streams of one peer, then peers with one stream to many.
+pub(crate) async fn fairness(arguments: Arguments) -> anyhow::Result<()> {
+    let second = Duration::from_secs(1);
+    let lab = Shared::start(&arguments, PEERS, "")?;
+    let streams = lab.pull(&[(1, Class::Normal, arguments.streams)], second).await?;
+    let figure = |variant: String, value| {
+        print(&Figure { test: "fairness", variant, value, unit: "Jain", target: 0.99 })
+    };
+    figure(format!("{} streams over a second", arguments.streams), jain(&streams[0].bytes))?;
+    let asks: Vec<_> = (1..=PEERS).map(|peer| (peer as usize, Class::Normal, 1 + (peer - 1) * 11)).collect();
+    let peers: Vec<_> = lab.pull(&asks, second).await?.iter().map(Pulled::sum).collect();
+    figure(format!("{PEERS} peers with 1 to {} streams over a second", asks[asks.len() - 1].2), jain(&peers))
+}
+
+/// Three classes that want more than there is, weighing 8, 4 and 1.
+pub(crate) async fn classes(arguments: Arguments) -> anyhow::Result<()> {
+    let lab = Shared::start(&arguments, 3, "")?;
+    let asks = [(1, Class::Urgent, 16), (2, Class::Normal, 16), (3, Class::Background, 16)];
+    let bytes: Vec<_> = lab.pull(&asks, Duration::from_secs(5)).await?.iter().map(Pulled::sum).collect();
+    let sum: u64 = bytes.iter().sum();
+    for (((_, class, _), weight), bytes) in asks.into_iter().zip([8.0, 4.0, 1.0]).zip(bytes) {
+        let value = (bytes as f64 / sum as f64 / (weight / 13.0) - 1.0) * 100.0;
+        let variant = format!("{class} of 8:4:1 at {}", arguments.rate);
+        print(&Figure { test: "classes", variant, value, unit: "% off its share", target: 2.0 })?;
+    }
+    Ok(())
+}
+
+/// A limited source, and nodes that pull from it.
+struct Shared {
+    // In this order: what runs in the network ends before its folder goes.
+    network: Network,
+    source: Source,
+    pullers: Vec<Puller>,
+    _folder: tempfile::TempDir,
+}
+
+impl Shared {
+    fn start(arguments: &Arguments, peers: u32, limits: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("rdcq-lab-").tempdir()?;
+        let mut network = Network::new(u8::try_from(peers + 1)?)?;
+        let source = Source::start(folder.path(), &mut network, arguments.size)?;
+        source.limit(&format!("[bandwidth.egress]\nlimit = \"{}\"\n{limits}", arguments.rate))?;
+        let pullers =
+            (1..=peers as usize).map(|host| Puller::new(&source, host)).collect::<anyhow::Result<_>>()?;
+        Ok(Self { network, source, pullers, _folder: folder })
+    }
+
+    /// Pulls on these hosts, and says what came within the same time.
+    async fn pull(&self, asks: &[(usize, Class, u32)], time: Duration) -> anyhow::Result<Vec<Pulled>> {
+        let pulls = asks.iter().map(|&(host, class, streams)| {
+            // Few streams ask for much, so that they always want something.
+            let pieces = (256 / streams).clamp(4, 32);
+            let ask = Ask { class, streams, pieces, from: BEFORE, until: BEFORE + time };
+            self.pullers[host - 1].pull(&self.network, &self.source, ask)
+        });
+        let pulls = pulls.collect::<anyhow::Result<Vec<_>>>()?;
+        let mut pulled = Vec::new();
+        for pull in pulls {
+            pulled.push(pull.await??);
+        }
+        Ok(pulled)
+    }
+}
+
+/// How even a division is: 1 if all have the same, 1/n if one has all (Jain, Chiu and Hawe, 1984).
+fn jain(shares: &[u64]) -> f64 {
+    let sum: f64 = shares.iter().map(|share| *share as f64).sum();
+    let squares: f64 = shares.iter().map(|share| (*share as f64).powi(2)).sum();
+    sum * sum / (shares.len() as f64 * squares)
+}

@@ -1,0 +1,251 @@
+//! One direction: an arbiter, and those who wait for it.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use rdcq_bandwidth::{Arbiter, Correction, Limits, PeerId, StreamId};
+use rdcq_env::Env;
+use rdcq_wire::{Class, NodeId};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::BandwidthStats;
+
+/// One direction of a node's bandwidth.
+pub(crate) struct Gate {
+    env: Env,
+    began: Instant,
+    /// Whether anybody may have to wait.
+    limited: AtomicBool,
+    /// How often a limit came where there was none.
+    epoch: AtomicU64,
+    line: Mutex<Line>,
+    /// Tells the keeper that a grant is due earlier than it thinks.
+    bell: Arc<Notify>,
+    moved: [AtomicU64; Class::ALL.len()],
+}
+
+struct Line {
+    arbiter: Arbiter,
+    /// Streams that have asked.
+    asking: BTreeMap<StreamId, Asking>,
+    /// When the keeper looks next, if nobody rings.
+    look: Option<Duration>,
+}
+
+#[derive(Default)]
+struct Asking {
+    /// What was granted and not fetched.
+    granted: u64,
+    /// Its task's, while it waits.
+    waker: Option<Waker>,
+}
+
+impl Gate {
+    pub(crate) fn new(env: &Env, limits: Limits) -> Arc<Self> {
+        let limited = AtomicBool::new(!limits.is_unlimited());
+        let arbiter = Arbiter::new(limits, Duration::ZERO);
+        let gate = Arc::new(Self {
+            env: env.clone(),
+            began: env.now(),
+            limited,
+            epoch: AtomicU64::new(0),
+            line: Mutex::new(Line { arbiter, asking: BTreeMap::new(), look: None }),
+            bell: Arc::default(),
+            moved: Default::default(),
+        });
+        env.spawn(keep(Arc::downgrade(&gate), Arc::clone(&gate.bell), gate.began));
+        gate
+    }
+
+    /// Whether anybody may have to wait. Without a lock, since all that is moved asks.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.limited.load(Ordering::Relaxed)
+    }
+
+    /// Which limit holds: another number each time that one comes where there was none.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        let now = self.now();
+        let limited = !limits.is_unlimited();
+        let mut line = self.line();
+        if limited && !self.limited.swap(limited, Ordering::Relaxed) {
+            self.epoch.fetch_add(1, Ordering::Relaxed);
+        }
+        self.limited.store(limited, Ordering::Relaxed);
+        line.arbiter.set_limits(limits, now);
+        let wakers = line.grant(now);
+        drop(line);
+        wakers.into_iter().for_each(Waker::wake);
+        self.bell.notify_one();
+    }
+
+    pub(crate) fn stats(&self) -> BandwidthStats {
+        let line = self.line();
+        let waiting = line.asking.values().filter(|asking| asking.waker.is_some()).count();
+        let limits = line.arbiter.limits().clone();
+        drop(line);
+        let moved = |class| (class, self.moved[class as usize].load(Ordering::Relaxed));
+        BandwidthStats { limits, moved: Class::ALL.map(moved), waiting }
+    }
+
+    /// Counts what was moved for a class.
+    pub(crate) fn count(&self, class: Class, bytes: u64) {
+        self.moved[class as usize].fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Makes a peer known, for accounts and turns; [`Self::leave`] undoes it.
+    pub(crate) fn join(&self, peer: &NodeId) -> PeerId {
+        self.line().arbiter.join(peer, self.now())
+    }
+
+    pub(crate) fn leave(&self, peer: PeerId) {
+        self.line().arbiter.leave(peer);
+    }
+
+    /// Tells of what was moved beside what was granted.
+    pub(crate) fn correct(&self, correction: Correction) {
+        let Correction { class, bytes, .. } = correction;
+        self.line().arbiter.correct(correction, self.now());
+        match u64::try_from(bytes) {
+            Ok(more) => self.count(class, more),
+            // There is more to grant than the keeper knows.
+            Err(_) => self.bell.notify_one(),
+        }
+    }
+
+    /// The most bytes that may wait for one connection's window, or burst when it opens: 5 ms of the node's rate.
+    pub(crate) fn slack(&self) -> u64 {
+        let rate = self.line().arbiter.limits().node.rate();
+        rate.map_or(u64::MAX, |rate| (rate.bytes_per_second() / 200).max(MIN_SLACK))
+    }
+
+    /// Hands out what is due, and says when there may be more.
+    fn look(&self) -> Option<Duration> {
+        let mut line = self.line();
+        let wakers = line.grant(self.now());
+        let look = line.arbiter.poll_timeout();
+        line.look = look;
+        drop(line);
+        wakers.into_iter().for_each(Waker::wake);
+        look
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.env.now().saturating_duration_since(self.began)
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Two send batches of the smallest kind: less would make a connection stop and go.
+const MIN_SLACK: u64 = 32 * 1024;
+
+impl Line {
+    /// Hands out what is due. Who is to be woken is returned: waking may drop a task that has a turn here.
+    fn grant(&mut self, now: Duration) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        while let Some(grant) = self.arbiter.poll_grant(now) {
+            let asking = self.asking.entry(grant.stream).or_default();
+            asking.granted += grant.bytes;
+            wakers.extend(asking.waker.take());
+        }
+        wakers
+    }
+}
+
+/// Grants what falls due while nobody asks, until the gate is gone.
+async fn keep(gate: Weak<Gate>, bell: Arc<Notify>, began: Instant) {
+    loop {
+        let Some(open) = gate.upgrade() else { return };
+        let look = open.look();
+        drop(open);
+        let rung = bell.notified();
+        match look {
+            Some(at) => drop(tokio::time::timeout_at(began + at, rung).await),
+            None => rung.await,
+        }
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.bell.notify_one();
+    }
+}
+
+/// A stream's place in line.
+pub(crate) struct Turn {
+    gate: Arc<Gate>,
+    peer: PeerId,
+    class: Class,
+    id: StreamId,
+}
+
+impl Turn {
+    /// One for a peer that has [joined](Gate::join).
+    pub(crate) fn new(gate: &Arc<Gate>, peer: PeerId, class: Class) -> Option<Self> {
+        let id = gate.line().arbiter.open(peer, class)?;
+        Some(Self { gate: Arc::clone(gate), peer, class, id })
+    }
+
+    /// Waits for bytes: at least one, at most `most`. Those of a wait that is given up are kept for the next.
+    pub(crate) async fn take(&mut self, most: u64) -> u64 {
+        let mut asked = false;
+        let taken = poll_fn(|context| self.poll_take(context, most, &mut asked)).await;
+        self.gate.count(self.class, taken);
+        taken
+    }
+
+    fn poll_take(&self, context: &mut Context<'_>, most: u64, asked: &mut bool) -> Poll<u64> {
+        let mut line = self.gate.line();
+        let now = self.gate.now();
+        if !*asked && line.asking.get(&self.id).is_none_or(|asking| asking.granted == 0) {
+            line.arbiter.ask(self.id, most);
+            *asked = true;
+        }
+        let wakers = line.grant(now);
+        let asking = line.asking.entry(self.id).or_default();
+        let poll = match asking.granted.min(most) {
+            0 => {
+                asking.waker = Some(context.waker().clone());
+                let due = line.arbiter.poll_timeout();
+                if due.is_some_and(|due| line.look.is_none_or(|look| due < look)) {
+                    line.look = due;
+                    self.gate.bell.notify_one();
+                }
+                Poll::Pending
+            }
+            taken => {
+                asking.granted -= taken;
+                Poll::Ready(taken)
+            }
+        };
+        drop(line);
+        wakers.into_iter().for_each(Waker::wake);
+        poll
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut line = self.gate.line();
+        line.arbiter.close(self.id);
+        let unused = line.asking.remove(&self.id).map_or(0, |asking| asking.granted);
+        if let Ok(bytes @ 1..) = i64::try_from(unused) {
+            let now = self.gate.now();
+            line.arbiter.correct(Correction { peer: self.peer, class: self.class, bytes: -bytes }, now);
+        }
+        drop(line);
+        self.gate.bell.notify_one();
+    }
+}

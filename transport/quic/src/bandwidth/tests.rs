@@ -1,0 +1,137 @@
+//! Turns and accounts under a paused clock.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use rdcq_bandwidth::Limits;
+use rdcq_env::{Env, SimDisk};
+use rdcq_wire::{Class, RateLimit};
+
+use super::*;
+
+fn env() -> Env {
+    Env::simulated(1, SimDisk::new())
+}
+
+fn at(rate: &str) -> Limits {
+    Limits { node: RateLimit::At(rate.parse().unwrap()), ..Limits::default() }
+}
+
+fn turn(gate: &Arc<Gate>, peer: &str, class: Class) -> Turn {
+    let peer = gate.join(&peer.parse().unwrap());
+    Turn::new(gate, peer, class).unwrap()
+}
+
+/// Takes as much as it gets, without end.
+fn greedy(env: &Env, gate: &Arc<Gate>, peer: &str, class: Class) {
+    let mut turn = turn(gate, peer, class);
+    env.spawn(async move {
+        loop {
+            turn.take(64 * 1024).await;
+        }
+    });
+}
+
+fn moved(gate: &Gate) -> [u64; 3] {
+    gate.stats().moved.map(|(_, bytes)| bytes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_is_kept_to_the_thousandth_and_a_change_holds_at_once() {
+    let env = env();
+    let bandwidth = Bandwidth::new(&env, at("100Mbit/s"), Limits::default());
+    let gate = bandwidth.gate(Direction::Egress);
+    for peer in ["a", "b"] {
+        greedy(&env, gate, peer, Class::Normal);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut before = moved(gate)[1];
+    assert!(before.abs_diff(12_500_000) < 12_500_000 / 100, "{before}");
+    for (rate, bytes) in [("1Gbit/s", 125_000_000), ("8Mbit/s", 1_000_000), ("100Mbit/s", 12_500_000)] {
+        bandwidth.set_limits(at(rate), Limits::default());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = moved(gate)[1];
+        assert!((now - before).abs_diff(bytes) < bytes / 100, "{} at {rate}", now - before);
+        before = now;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn classes_share_by_weight() {
+    let env = env();
+    let bandwidth = Bandwidth::new(&env, at("104Mbit/s"), Limits::default());
+    let gate = bandwidth.gate(Direction::Egress);
+    for class in Class::ALL {
+        greedy(&env, gate, "a", class);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let [urgent, normal, background] = moved(gate).map(|bytes| bytes / 10_000);
+    assert!((784..=816).contains(&urgent), "{urgent}");
+    assert!((392..=408).contains(&normal), "{normal}");
+    assert!((98..=102).contains(&background), "{background}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_let_through_when_the_limit_goes() {
+    let env = env();
+    let bandwidth = Bandwidth::new(&env, at("8kbit/s"), Limits::default());
+    let gate = bandwidth.gate(Direction::Egress);
+    let mut turn = turn(gate, "a", Class::Normal);
+    turn.take(64 * 1024).await;
+    let mut waiting = pin!(turn.take(64 * 1024));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    bandwidth.set_limits(Limits::default(), Limits::default());
+    assert!(!bandwidth.is_limited(Direction::Egress));
+    assert!(waiting.await > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_is_given_up_costs_nobody_anything() {
+    let env = env();
+    let bandwidth = Bandwidth::new(&env, at("8Mbit/s"), Limits::default());
+    let gate = bandwidth.gate(Direction::Egress);
+    greedy(&env, gate, "a", Class::Normal);
+    for _ in 0..1000 {
+        let mut other = turn(gate, "b", Class::Normal);
+        let _ = tokio::time::timeout(Duration::from_millis(1), other.take(64 * 1024)).await;
+    }
+    let bytes = moved(gate)[1];
+    assert!(bytes.abs_diff(1_000_000) < 10_000, "{bytes} in a second");
+    assert_eq!(gate.stats().waiting, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_moved_beside_grants_is_made_up_for() {
+    let env = env();
+    let bandwidth = Bandwidth::new(&env, at("8Mbit/s"), Limits::default());
+    let name = "a".parse().unwrap();
+    let accounts = Accounts::open(&bandwidth, &name, Moved { egress: 5000, ingress: 0 });
+    let mut turn = Turn::new(accounts.egress.gate(), accounts.egress.peer(), Class::Normal).unwrap();
+    let (mut sent, mut granted) = (5000, 0);
+    let until = env.now() + Duration::from_secs(10);
+    while env.now() < until {
+        let bytes = turn.take(64 * 1024).await;
+        granted += bytes;
+        accounts.egress.grant(Class::Normal, bytes);
+        // A tenth is sent twice.
+        sent += bytes + bytes / 10;
+        accounts.settle(Moved { egress: sent, ingress: 0 }, false);
+    }
+    assert!((sent - 5000).abs_diff(10_000_000) < 20_000, "{sent}");
+    assert!(granted < 9_150_000, "{granted}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_is_gone_leaves_no_task() {
+    let env = env();
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let before = metrics.num_alive_tasks();
+    let bandwidth = Bandwidth::new(&env, at("8Mbit/s"), Limits::default());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(metrics.num_alive_tasks(), before + 2);
+    drop(bandwidth);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(metrics.num_alive_tasks(), before);
+}

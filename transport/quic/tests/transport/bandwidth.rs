@@ -1,0 +1,127 @@
+//! Limits over real sockets. A machine that is slow makes less of a limit, so only what is too fast is a failure.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use rdcq_bandwidth::{Classes, Limits as Rates};
+use rdcq_transport::{Bandwidth, DataPorts, Direction, Endpoint, IncomingCall, Limits, Pool, Refusal, Udp};
+use rdcq_wire::message::GetPieces;
+use rdcq_wire::{Class, RateLimit};
+
+use crate::pair::{CALLER, Ca, HERD, Handler, SERVING, get_pieces, pattern, pieces};
+
+const BODY: usize = 128 * 1024;
+/// What a reply of this length takes on the wire, at the least.
+const STREAMS: u32 = 16;
+
+async fn answer(mut call: IncomingCall) -> Result<(), Refusal> {
+    let request: GetPieces = call.request()?;
+    call.reply(&pieces(request.span.first.0), vec![pattern(BODY)]).await
+}
+
+struct Herd {
+    env: rdcq_env::Env,
+    server: Endpoint,
+    bandwidth: Bandwidth,
+    pool: Pool,
+    ingress: Bandwidth,
+}
+
+fn at(rate: &str) -> Rates {
+    Rates { node: RateLimit::At(rate.parse().unwrap()), ..Rates::default() }
+}
+
+impl Herd {
+    fn new(ports: DataPorts) -> Self {
+        let env = rdcq_env::Env::system();
+        let ca = Ca::new(HERD);
+        let open = |name, roles, bandwidth: &Bandwidth| {
+            let limits = Limits { data_ports: ports.clone(), ..Limits::default() };
+            let any = "127.0.0.1:0".parse().unwrap();
+            Endpoint::open(&env, &Udp::default(), any, ca.security(name, roles), limits, bandwidth).unwrap()
+        };
+        let (bandwidth, ingress) = (Bandwidth::unlimited(&env), Bandwidth::unlimited(&env));
+        let server = open("server", &[SERVING], &bandwidth);
+        server.serve(SERVING, std::sync::Arc::new(Handler { handle: answer, calls: 0.into() }));
+        let pool = Pool::new(env.clone(), open("client", CALLER, &ingress));
+        Self { env, server, bandwidth, pool, ingress }
+    }
+
+    /// Asks for so many bodies at once, and says how long they took.
+    async fn pull(&self, count: u32, class: Class) -> Duration {
+        let begun = self.env.now();
+        let scope = rdcq_transport::Scope { trace: 1, deadline: begun + Duration::from_secs(100), class };
+        let addr = self.server.local_addr();
+        let replies = (0..count).map(async |number| {
+            let connection = self.pool.get_data(addr, SERVING, scope.deadline).await.unwrap();
+            connection.expect(class, BODY as u64).await;
+            let request = get_pieces(number);
+            let answer = self.pool.call(addr, SERVING, scope, &request, Vec::new()).await.unwrap();
+            let body: Vec<Bytes> = answer.body.collect().await.unwrap();
+            assert_eq!(body.concat(), pattern(BODY));
+        });
+        join_all(replies).await;
+        self.env.now() - begun
+    }
+}
+
+/// No less time than these bytes take at a rate, but for what a bucket holds.
+#[track_caller]
+fn assert_kept(took: Duration, bodies: u32, bytes_per_second: u64) {
+    let bytes = u64::from(bodies) * BODY as u64;
+    let least = Duration::from_secs_f64(bytes as f64 / bytes_per_second as f64)
+        .saturating_sub(Duration::from_millis(20));
+    assert!(took >= least, "{bytes} bytes took {took:?}, less than {least:?}");
+}
+
+#[tokio::test]
+async fn replies_leave_at_the_rate_of_the_node_wherever_pieces_go() {
+    for ports in [DataPorts::Any, DataPorts::None] {
+        let herd = Herd::new(ports);
+        herd.pull(1, Class::Normal).await;
+        herd.bandwidth.set_limits(at("40Mbit/s"), Rates::default());
+        let took = herd.pull(STREAMS, Class::Normal).await;
+        assert_kept(took, STREAMS, 5_000_000);
+    }
+}
+
+#[tokio::test]
+async fn a_node_asks_for_what_it_may_take_in() {
+    let herd = Herd::new(DataPorts::Any);
+    herd.pull(1, Class::Normal).await;
+    herd.ingress.set_limits(Rates::default(), at("40Mbit/s"));
+    let took = herd.pull(STREAMS, Class::Normal).await;
+    assert_kept(took, STREAMS, 5_000_000);
+}
+
+#[tokio::test]
+async fn what_is_under_way_goes_on_through_a_hundred_changes_of_its_limit() {
+    let herd = Herd::new(DataPorts::Any);
+    herd.bandwidth.set_limits(at("20Mbit/s"), Rates::default());
+    let changing = async {
+        for number in 0..100 {
+            let rate = if number % 2 == 0 { "10Mbit/s" } else { "30Mbit/s" };
+            herd.bandwidth.set_limits(at(rate), Rates::default());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        herd.bandwidth.set_limits(Rates::default(), Rates::default());
+    };
+    let ((), took) = tokio::join!(changing, herd.pull(STREAMS, Class::Normal));
+    assert!(took > Duration::from_millis(100));
+    assert!(!format!("{:?}", herd.bandwidth).is_empty());
+}
+
+#[tokio::test]
+async fn a_class_stays_below_its_ceiling_while_another_passes() {
+    let herd = Herd::new(DataPorts::Any);
+    herd.pull(1, Class::Normal).await;
+    let mut limits = Rates { classes: Classes::default(), ..Rates::default() };
+    limits.classes.background.ceiling = RateLimit::At("8Mbit/s".parse().unwrap());
+    herd.bandwidth.set_limits(limits, Rates::default());
+    let (slow, fast) = tokio::join!(herd.pull(8, Class::Background), herd.pull(STREAMS, Class::Urgent));
+    assert_kept(slow, 8, 1_000_000);
+    assert!(fast < slow, "urgent took {fast:?}, background {slow:?}");
+    let moved = herd.bandwidth.stats(Direction::Egress).moved;
+    assert!(moved.iter().all(|(_, bytes)| *bytes > 0), "{moved:?}");
+}
