@@ -8,9 +8,9 @@ use bytes::Bytes;
 use rand::seq::SliceRandom;
 use rdcq_store::{Partial, StoreError};
 use rdcq_swarm::{Failure, RequestId};
-use rdcq_transport::{CallError, Scope};
+use rdcq_transport::{CallError, Connection, Scope};
 use rdcq_wire::message::{GetManifest, GetPieces, Neighbour, Pieces};
-use rdcq_wire::{Digest, ErrorCode, Manifest, Role, Span};
+use rdcq_wire::{Class, Digest, ErrorCode, Manifest, Role, Span};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -92,8 +92,9 @@ pub(super) async fn pieces(download: Download, order: Order, inputs: mpsc::Sende
     let input = match download.pool.get_data(order.addr, order.role, deadline).await {
         // The bytes stay on the thread that receives them.
         Ok(connection) => {
-            let fetching = fetch(download, order, inputs.clone());
-            match AbortOnDropHandle::new(connection.env().spawn(fetching)).await {
+            let env = connection.env().clone();
+            let fetching = fetch(download, order, connection, inputs.clone());
+            match AbortOnDropHandle::new(env.spawn(fetching)).await {
                 Ok(input) => input,
                 Err(stopped) if stopped.is_panic() => std::panic::resume_unwind(stopped.into_panic()),
                 // The runtime is shutting down.
@@ -106,8 +107,14 @@ pub(super) async fn pieces(download: Download, order: Order, inputs: mpsc::Sende
     let _ = inputs.send(input).await;
 }
 
-async fn fetch(download: Download, order: Order, inputs: mpsc::Sender<Input>) -> Input {
+async fn fetch(
+    download: Download,
+    order: Order,
+    connection: Connection,
+    inputs: mpsc::Sender<Input>,
+) -> Input {
     let request = order.request;
+    make_room(connection, download.class, &order, &inputs).await;
     match receive(&download, &order, &inputs).await {
         Ok((span, bytes)) => match store(&order, span, bytes, &inputs).await {
             Ok(()) => Input::Verified(request, span, order.role),
@@ -147,14 +154,13 @@ async fn receive(
     inputs: &mpsc::Sender<Input>,
 ) -> Result<(Span, Bytes), (Failure, String)> {
     let failed = |error: CallError| (kind_of(&error), order.told(&error));
-    let scope = || Scope {
+    let scope = Scope {
         trace: download.trace,
         deadline: download.env.now() + PIECES_PATIENCE,
         class: download.class,
     };
     let request = GetPieces { digest: download.digest, span: order.span };
-    make_room(download, order, scope(), inputs).await.map_err(failed)?;
-    let call = download.pool.call(order.addr, order.role, scope(), &request, Vec::new());
+    let call = download.pool.call(order.addr, order.role, scope, &request, Vec::new());
     let answer = call.await.map_err(failed)?;
     let Pieces { span, .. } = answer.message;
     let mut body = answer.body;
@@ -179,25 +185,19 @@ async fn receive(
 
 /// Waits until the node may take in what is about to be asked for. The swarm is told meanwhile that it is not the peer who is
 /// silent.
-async fn make_room(
-    download: &Download,
-    order: &Order,
-    scope: Scope,
-    inputs: &mpsc::Sender<Input>,
-) -> Result<(), CallError> {
+async fn make_room(connection: Connection, class: Class, order: &Order, inputs: &mpsc::Sender<Input>) {
     let range = order.manifest.pieces.bytes_of_span(order.span);
     let bytes = range.map_or(0, |range| range.end - range.start);
-    let connection = download.pool.get_data(order.addr, order.role, scope.deadline).await?;
-    let expecting = connection.expect(scope.class, bytes);
+    let expecting = connection.expect(class, bytes);
     tokio::pin!(expecting);
     loop {
         tokio::select! {
             biased;
-            () = &mut expecting => return Ok(()),
+            () = &mut expecting => return,
             () = tokio::time::sleep(STILL_WRITING) => {
                 // If the peer is gone, the call finds out.
                 if !connection.is_usable() {
-                    return Ok(());
+                    return;
                 }
                 // A full inbox means that the driver will not believe in silence before it has read it.
                 let _ = inputs.try_send(Input::Bytes(order.request));
