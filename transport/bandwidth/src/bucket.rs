@@ -8,10 +8,16 @@ use rdcq_wire::ByteRate;
 /// every nanosecond, and nothing is ever rounded.
 const BYTE: i128 = 1_000_000_000;
 
-/// For how long a bucket fills while nobody draws from it. With what one grant may take beyond it that is less than the
-/// hundredth of a second's worth by which a rate may be exceeded within a second; less would be lost to a driver that is
-/// a few milliseconds late.
-const DEPTH: Duration = Duration::from_millis(6);
+/// For how long a bucket fills while nobody draws from it. With what one grant may take beyond it and with what is made up for that
+/// is less than the hundredth of a second's worth by which a rate may be exceeded within a second.
+const DEPTH: Duration = Duration::from_millis(5);
+
+/// How much of what runs over is kept, to be made up for. A driver is late by more than [`DEPTH`] now and then, and a rate is to be
+/// kept over ten seconds to a five-hundredth.
+const RESERVE: Duration = Duration::from_millis(12);
+
+/// What is made up for at a time: this part of the rate.
+const MAKE_UP: i128 = 500;
 
 /// What one grant is worth at most.
 const GRANT: Duration = Duration::from_millis(2);
@@ -32,6 +38,8 @@ pub(crate) struct Bucket {
     rate: ByteRate,
     /// In [`BYTE`]s. Below zero it is what was used ahead of time.
     level: i128,
+    /// What ran over, in [`BYTE`]s.
+    reserve: i128,
     /// When the level was that.
     at: Duration,
 }
@@ -39,7 +47,7 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// An empty one: a limit that is new must not begin with a burst.
     pub(crate) const fn new(rate: ByteRate, now: Duration) -> Self {
-        Self { rate, level: 0, at: now }
+        Self { rate, level: 0, reserve: 0, at: now }
     }
 
     /// Changes the rate and keeps what may be used now.
@@ -47,6 +55,7 @@ impl Bucket {
         self.fill(now);
         self.rate = rate;
         self.level = self.level.min(self.depth());
+        self.reserve = self.reserve.min(self.most_reserve());
     }
 
     /// The most that is granted at once while so many streams wait.
@@ -72,7 +81,7 @@ impl Bucket {
 
     /// Uses bytes, also those that are not there; fewer than none were used too many before.
     pub(crate) fn spend(&mut self, bytes: i64) {
-        self.level = (self.level - i128::from(bytes) * BYTE).min(self.depth());
+        self.put(-i128::from(bytes) * BYTE);
     }
 
     /// Forgets what was used ahead of time beyond what takes `time` to make up for.
@@ -91,7 +100,20 @@ impl Bucket {
         self.at = self.at.max(now);
         let gained =
             i128::from(self.rate.bytes_per_second()).saturating_mul(elapsed.as_nanos().cast_signed());
-        self.level = self.level.saturating_add(gained).min(self.depth());
+        let made_up = self.reserve.min(gained / MAKE_UP);
+        self.reserve -= made_up;
+        self.put(gained.saturating_add(made_up));
+    }
+
+    /// Adds to the level, and keeps some of what runs over.
+    fn put(&mut self, amount: i128) {
+        let level = self.level.saturating_add(amount);
+        self.level = level.min(self.depth());
+        self.reserve = (self.reserve + level - self.level).min(self.most_reserve());
+    }
+
+    fn most_reserve(&self) -> i128 {
+        i128::from(worth(self.rate, RESERVE)) * BYTE
     }
 }
 
@@ -132,10 +154,36 @@ mod tests {
     fn what_is_not_used_is_kept_for_a_few_milliseconds() {
         let mut bucket = Bucket::new(rate("1GB/s"), Duration::ZERO);
         assert!(bucket.is_ready(Duration::from_secs(60)));
-        assert_eq!(bucket.level, 6_000_000 * BYTE);
+        assert_eq!(bucket.level, 5_000_000 * BYTE);
         let mut slow = Bucket::new(rate("1kB/s"), Duration::ZERO);
         assert!(slow.is_ready(Duration::from_secs(60)));
         assert_eq!(slow.level, i128::from(DATAGRAM) * BYTE);
+    }
+
+    #[test]
+    fn what_a_late_driver_loses_is_made_up_for_over_seconds() {
+        let mut bucket = Bucket::new(rate("1GB/s"), Duration::ZERO);
+        let draw = |bucket: &mut Bucket, now| {
+            let mut bytes = 0;
+            while bucket.is_ready(now) {
+                bucket.spend(1000);
+                bytes += 1000;
+            }
+            bytes
+        };
+        // Fifteen milliseconds late, once; then every millisecond for ten seconds.
+        let mut had: u64 = draw(&mut bucket, MS * 15);
+        assert_eq!(had, 5_000_000);
+        for ms in 16..=10_015 {
+            let bytes = draw(&mut bucket, MS * ms);
+            assert!(bytes <= 1_003_000, "{bytes} in a millisecond");
+            had += bytes;
+        }
+        assert!((10_014_000_000..=10_015_001_000).contains(&had), "{had}");
+        // Not more than some of it, however late.
+        let before = draw(&mut bucket, MS * 20_000);
+        let later: u64 = (20_001..=30_000).map(|ms| draw(&mut bucket, MS * ms)).sum();
+        assert_eq!((before, later), (5_000_000, 10_012_000_000));
     }
 
     #[test]
@@ -145,8 +193,8 @@ mod tests {
         bucket.set_rate(rate("2GB/s"), MS);
         assert_eq!(bucket.level, 1_000_000 * BYTE);
         bucket.set_rate(rate("1MB/s"), MS);
-        assert_eq!(bucket.level, 6000 * BYTE);
-        bucket.spend(8000);
+        assert_eq!(bucket.level, 5000 * BYTE);
+        bucket.spend(7000);
         bucket.set_rate(rate("2MB/s"), MS);
         assert_eq!((bucket.level, bucket.ready_at()), (-2000 * BYTE, MS * 2 + Duration::from_nanos(1)));
     }

@@ -16,8 +16,8 @@ use rdcq_wire::ByteRate;
 /// by two thirds at 5 Gbit/s.
 const CELL: u64 = 1024;
 
-/// What the guard lets pass at once: several times what the arbiter does, so that the two disagree only on a mistake.
-const DEPTH: Duration = Duration::from_millis(20);
+/// What the guard lets pass at once: half as much again as the arbiter does, so that the two disagree only on a mistake.
+const DEPTH: Duration = Duration::from_millis(30);
 
 /// Fewest cells that it lets pass at once: two of the longest grants.
 const MIN_CELLS: u64 = 128;
