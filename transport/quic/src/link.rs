@@ -268,7 +268,7 @@ impl Link {
         !serves && self.remote().ip().to_canonical().is_loopback()
     }
 
-    /// Waits until so many bytes may come.
+    /// Waits until so many bytes may come. Of what the peer sends unasked, no more than a stream's window is here before.
     pub(crate) async fn expect(&self, class: Class, bytes: u64) {
         if !self.bandwidth.is_limited(Direction::Ingress) {
             return self.bandwidth.gate(Direction::Ingress).count(class, bytes);

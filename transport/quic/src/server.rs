@@ -147,7 +147,11 @@ impl<S: Service> Server<S> {
     async fn dispatch(&self, call: IncomingCall) -> Outcome {
         let (unwanted, deadline) = (call.unwanted(), call.0.scope.deadline);
         let service = Arc::clone(&self.service);
-        let mut handler = pin!(AssertUnwindSafe(async move { service.call(call).await }).catch_unwind());
+        let handle = async move {
+            call.make_room().await;
+            service.call(call).await
+        };
+        let mut handler = pin!(AssertUnwindSafe(handle).catch_unwind());
         let done = match poll!(&mut handler) {
             // Most are done at once, and need neither timer nor watch.
             Poll::Ready(done) => done,

@@ -6,16 +6,20 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use rdcq_bandwidth::{Classes, Limits as Rates};
 use rdcq_transport::{Bandwidth, DataPorts, Direction, Endpoint, IncomingCall, Limits, Pool, Refusal, Udp};
-use rdcq_wire::message::GetPieces;
-use rdcq_wire::{Class, RateLimit};
+use rdcq_wire::message::{GetPieces, Stored};
+use rdcq_wire::{Class, Kind, RateLimit};
 
-use crate::pair::{CALLER, Ca, HERD, Handler, SERVING, get_pieces, pattern, pieces};
+use crate::pair::{CALLER, Ca, HERD, Handler, SERVING, get_pieces, pattern, pieces, put_pieces};
 
 const BODY: usize = 128 * 1024;
 /// What a reply of this length takes on the wire, at the least.
 const STREAMS: u32 = 16;
 
 async fn answer(mut call: IncomingCall) -> Result<(), Refusal> {
+    if call.kind() == Kind::PutPieces {
+        assert_eq!(call.take_body().collect().await?.concat(), pattern(BODY));
+        return call.reply(&Stored {}, Vec::new()).await;
+    }
     let request: GetPieces = call.request()?;
     call.reply(&pieces(request.span.first.0), vec![pattern(BODY)]).await
 }
@@ -64,6 +68,19 @@ impl Herd {
         join_all(replies).await;
         self.env.now() - begun
     }
+
+    /// Has so many bodies taken in, and says how long it took.
+    async fn push(&self, count: u32) -> Duration {
+        let begun = self.env.now();
+        let deadline = begun + Duration::from_secs(100);
+        let scope = rdcq_transport::Scope { trace: 1, deadline, class: Class::Normal };
+        let addr = self.server.local_addr();
+        let pushes = (0..count).map(async |_| {
+            self.pool.call(addr, SERVING, scope, &put_pieces(), vec![pattern(BODY)]).await.unwrap();
+        });
+        join_all(pushes).await;
+        self.env.now() - begun
+    }
 }
 
 /// No less time than these bytes take at a rate, but for what a bucket holds.
@@ -92,6 +109,15 @@ async fn a_node_asks_for_what_it_may_take_in() {
     herd.pull(1, Class::Normal).await;
     herd.ingress.set_limits(Rates::default(), at("40Mbit/s"));
     let took = herd.pull(STREAMS, Class::Normal).await;
+    assert_kept(took, STREAMS, 5_000_000);
+}
+
+#[tokio::test]
+async fn a_node_takes_in_what_is_sent_unasked_as_slowly_as_it_may() {
+    let herd = Herd::new(DataPorts::Any);
+    herd.push(1).await;
+    herd.bandwidth.set_limits(Rates::default(), at("40Mbit/s"));
+    let took = herd.push(STREAMS).await;
     assert_kept(took, STREAMS, 5_000_000);
 }
 
