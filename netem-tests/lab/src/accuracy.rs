@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use rdcq_wire::{ByteRate, Class};
 
-use crate::counters::{self, Sample};
+use crate::counters::{self, Counter, Sample};
 use crate::herd::{Ask, Puller, Source};
 use crate::namespaces::Network;
 use crate::report::{Figure, print};
@@ -66,6 +66,7 @@ async fn load(
         pieces: if streams > 100 { 4 } else { 32 },
         from: BEFORE,
         until: BEFORE + time + Duration::from_millis(500),
+        rest: None,
     };
     let pulls = (0..).zip(pullers).filter_map(|(number, puller)| {
         let own = streams / count + u32::from(number < streams % count);
@@ -73,9 +74,11 @@ async fn load(
     });
     let pulls: Vec<_> = pulls.collect::<anyhow::Result<_>>()?;
     tokio::time::sleep(BEFORE).await;
-    let samples = counters::watch(network.host(0), time).await?;
+    let samples = counters::watch(network.host(0), Counter::Sent, time).await?;
     for pull in pulls {
-        anyhow::ensure!(pull.await??.bytes.iter().any(|bytes| *bytes > 0), "a puller got nothing");
+        let pulled = pull.await??;
+        anyhow::ensure!(pulled.sum() > 0, "a puller got nothing");
+        anyhow::ensure!(pulled.failed == 0, "{} requests failed", pulled.failed);
     }
     Ok(samples)
 }

@@ -57,6 +57,8 @@ pub(crate) struct Ask {
     /// When what comes begins to count.
     pub(crate) from: Duration,
     pub(crate) until: Duration,
+    /// Between which times it wants nothing.
+    pub(crate) rest: Option<(Duration, Duration)>,
 }
 
 impl Herd {
@@ -177,7 +179,7 @@ impl Puller {
         source: &Source,
         ask: Ask,
     ) -> anyhow::Result<JoinHandle<anyhow::Result<Pulled>>> {
-        let Ask { class, streams, pieces, from, until } = ask;
+        let Ask { class, streams, pieces, from, until, rest } = ask;
         let ms = |time: Duration| time.as_millis().to_string();
         let lab = std::env::current_exe()?.display().to_string();
         let command = [
@@ -203,9 +205,12 @@ impl Puller {
             &ms(until),
         ]
         .map(str::to_owned);
+        let rest =
+            rest.map_or_else(Vec::new, |(from, until)| vec!["--rest-ms".to_owned(), ms(from), ms(until)]);
+        let command = [command.to_vec(), rest].concat();
         let host = network.host(self.host).clone();
         Ok(tokio::task::spawn_blocking(move || {
-            let said = host.run(&command.each_ref().map(|word| &**word))?;
+            let said = host.run(&command.iter().map(String::as_str).collect::<Vec<_>>())?;
             serde_json::from_str(&said).context(said)
         }))
     }

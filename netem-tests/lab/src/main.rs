@@ -7,6 +7,7 @@ mod counters;
 mod herd;
 mod namespaces;
 mod puller;
+mod reload;
 mod report;
 mod shares;
 
@@ -27,6 +28,8 @@ enum Command {
     Fairness(shares::Arguments),
     /// Whether classes share by weight.
     Classes(shares::Arguments),
+    /// Whether settings saved a hundred times a second, half of them garbage, disturb anything.
+    Reload(reload::Arguments),
     /// Used by the others: prints an interface's counters.
     #[command(hide = true)]
     Count(counters::Arguments),
@@ -41,6 +44,7 @@ fn main() -> anyhow::Result<()> {
         Command::Puller(arguments) => run(puller::run(arguments)),
         Command::Accuracy(arguments) => run(until_interrupted(accuracy::run(arguments))),
         Command::Fairness(arguments) => run(until_interrupted(shares::fairness(arguments))),
+        Command::Reload(arguments) => run(until_interrupted(reload::run(arguments))),
         Command::Classes(arguments) => run(until_interrupted(shares::classes(arguments))),
     }
 }

@@ -17,7 +17,8 @@ pub(crate) const INTERFACE: &str = "eth0";
 pub(crate) struct Network {
     name: String,
     hosts: Vec<Host>,
-    processes: Vec<Child>,
+    /// With the host that each is on.
+    processes: Vec<(usize, Child)>,
 }
 
 /// A namespace with an address.
@@ -67,7 +68,16 @@ impl Network {
         let log = std::fs::File::create(log)?;
         let mut command = self.hosts[host].command(command);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        self.processes.push(command.spawn()?);
+        self.processes.push((host, command.spawn()?));
+        Ok(())
+    }
+
+    /// Sends a signal to what was started on a host.
+    pub(crate) fn signal(&self, host: usize, signal: Signal) -> anyhow::Result<()> {
+        // `ip` becomes the program that it is told to run.
+        for (_, process) in self.processes.iter().filter(|(on, _)| *on == host) {
+            rustix::process::kill_process(Pid::from_child(process), signal)?;
+        }
         Ok(())
     }
 
@@ -92,7 +102,7 @@ impl Host {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        for process in &mut self.processes {
+        for (_, process) in &mut self.processes {
             // One that has ended is not there to be killed.
             let _ = process.kill();
             let _ = process.wait();

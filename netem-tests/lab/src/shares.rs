@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
 use rdcq_wire::{ByteRate, Class};
 
+use crate::counters::{self, Counter};
 use crate::herd::{Ask, Puller, Source};
 use crate::namespaces::Network;
 use crate::puller::Pulled;
@@ -12,6 +14,14 @@ use crate::report::{Figure, print};
 
 /// How long streams run before anything counts.
 const BEFORE: Duration = Duration::from_secs(3);
+/// Over which a class is seen to be idle or not.
+const MOMENT: Duration = Duration::from_millis(10);
+/// Over which a rate is measured while shares change hands; a grant or two are a tenth of what moves in it.
+const STRETCH: Duration = Duration::from_millis(40);
+/// What of a rate counts as all of it within a stretch.
+const NEARLY: f64 = 0.9;
+/// What of its share a class that is idle has at most.
+const IDLE: f64 = 0.1;
 /// Peers that share, the first with one stream, each with twelve more than the one before.
 const PEERS: u32 = 10;
 
@@ -53,7 +63,20 @@ pub(crate) async fn classes(arguments: Arguments) -> anyhow::Result<()> {
         let variant = format!("{class} of 8:4:1 at {}", arguments.rate);
         print(&Figure { test: "classes", variant, value, unit: "% off its share", target: 2.0 })?;
     }
+    let HandOver { taken, given_back } = lab.hand_over(&asks, arguments.rate, 8.0 / 13.0).await?;
+    for (variant, time) in [("taken", taken), ("given back", given_back)] {
+        let (variant, value) = (format!("a share that is idle, {variant}"), time.as_secs_f64() * 1000.0);
+        print(&Figure { test: "classes", variant, value, unit: "ms", target: 100.0 })?;
+    }
     Ok(())
+}
+
+/// How fast a share changes hands.
+struct HandOver {
+    /// From when a class wants nothing any more until the others have nearly all there is.
+    taken: Duration,
+    /// From when it has something again until it has nearly its share.
+    given_back: Duration,
 }
 
 /// A limited source, and nodes that pull from it.
@@ -81,7 +104,7 @@ impl Shared {
         let pulls = asks.iter().map(|&(host, class, streams)| {
             // Few streams ask for much, so that they always want something.
             let pieces = (256 / streams).clamp(4, 32);
-            let ask = Ask { class, streams, pieces, from: BEFORE, until: BEFORE + time };
+            let ask = Ask { class, streams, pieces, from: BEFORE, until: BEFORE + time, rest: None };
             self.pullers[host - 1].pull(&self.network, &self.source, ask)
         });
         let pulls = pulls.collect::<anyhow::Result<Vec<_>>>()?;
@@ -90,6 +113,47 @@ impl Shared {
             pulled.push(pull.await??);
         }
         Ok(pulled)
+    }
+}
+
+impl Shared {
+    /// Has the first of those who ask, whose share is known, rest for a second while the others go on.
+    async fn hand_over(
+        &self,
+        asks: &[(usize, Class, u32)],
+        rate: ByteRate,
+        share: f64,
+    ) -> anyhow::Result<HandOver> {
+        let second = Duration::from_secs(1);
+        let until = BEFORE + second * 3;
+        let pulls = (0..).zip(asks).map(|(number, &(host, class, streams))| {
+            let rest = (number == 0).then_some((BEFORE + second, BEFORE + second * 2));
+            let ask = Ask { class, streams, pieces: 16, from: BEFORE, until, rest };
+            self.pullers[host - 1].pull(&self.network, &self.source, ask)
+        });
+        let pulls = pulls.collect::<anyhow::Result<Vec<_>>>()?;
+        tokio::time::sleep(BEFORE).await;
+        let (all, first) = tokio::try_join!(
+            counters::watch(self.network.host(0), Counter::Sent, second * 3),
+            counters::watch(self.network.host(asks[0].0), Counter::Received, second * 3),
+        )?;
+        for pull in pulls {
+            pull.await??;
+        }
+        let limit = rate.bytes_per_second() as f64;
+        let share = limit * share;
+        let nearly = |whole: f64| move |rate: f64| rate >= whole * NEARLY;
+        let when = |found: Option<Duration>, what: &str| {
+            found.with_context(|| format!("the class was never {what}"))
+        };
+        let begun = when(counters::first(&first, Duration::ZERO, STRETCH, nearly(share)), "busy")?;
+        let idle = |rate: f64| rate < share * IDLE;
+        let rests = when(counters::first(&first, begun, MOMENT, idle), "idle")? - MOMENT;
+        let taken = when(counters::first(&all, rests, STRETCH, nearly(limit)), "replaced")? - rests;
+        let back = counters::first(&first, rests + second / 2, MOMENT, |rate| !idle(rate));
+        let back = when(back, "back")? - MOMENT;
+        let given_back = when(counters::first(&first, back, STRETCH, nearly(share)), "served again")? - back;
+        Ok(HandOver { taken, given_back })
     }
 }
 
