@@ -29,6 +29,18 @@ pub(crate) struct Herd {
     addresses: HerdAddresses,
     datagram: u16,
     max_connections: usize,
+    /// Sections of settings that all nodes have beside their own.
+    sections: &'static str,
+    counts: Counts,
+}
+
+/// Whether a herd's instructions are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counts {
+    /// No.
+    Nothing,
+    /// Those of origin and agents, which makes them fifty times as slow.
+    Instructions,
 }
 
 impl Herd {
@@ -44,7 +56,22 @@ impl Herd {
             trackers: vec![ports[3]],
         };
         let max_connections = connections + CONNECTIONS_BESIDE;
-        Ok(Self { folder: folder.to_owned(), certs, credentials, addresses, datagram, max_connections })
+        Ok(Self {
+            folder: folder.to_owned(),
+            certs,
+            credentials,
+            addresses,
+            datagram,
+            max_connections,
+            sections: "",
+            counts: Counts::Nothing,
+        })
+    }
+
+    /// Has all nodes begin with these sections of settings.
+    pub(crate) const fn with(mut self, sections: &'static str, counts: Counts) -> Self {
+        (self.sections, self.counts) = (sections, counts);
+        self
     }
 
     /// The folder with every node's certificate: ca.pem, node.pem, node.key.
@@ -72,7 +99,7 @@ impl Herd {
     }
 
     pub(crate) async fn start_origin(&self) -> anyhow::Result<Part> {
-        self.start("origin", &format!("[origin]\nlisten = \"{}\"\n", self.origin_addr())).await
+        self.start_counted("origin", &format!("[origin]\nlisten = \"{}\"\n", self.origin_addr())).await
     }
 
     pub(crate) async fn start_tracker(&self) -> anyhow::Result<Part> {
@@ -92,17 +119,32 @@ impl Herd {
     pub(crate) async fn start_agent(&self) -> anyhow::Result<Agent> {
         let listen = free_ports(1)?[0];
         let name = format!("agent-{}", listen.port());
-        let part = self.start(&name, &format!("[agent]\nlisten = \"{listen}\"\n")).await?;
+        let part = self.start_counted(&name, &format!("[agent]\nlisten = \"{listen}\"\n")).await?;
         Ok(Agent { part, listen, folder: self.folder.join(name) })
     }
 
     async fn start(&self, name: &str, sections: &str) -> anyhow::Result<Part> {
+        let path = self.write_settings(name, sections)?;
+        Ok(Part::start(&["node", &path]).await?.0)
+    }
+
+    /// Starts a node whose instructions are counted if any are.
+    async fn start_counted(&self, name: &str, sections: &str) -> anyhow::Result<Part> {
+        if self.counts == Counts::Nothing {
+            return self.start(name, sections).await;
+        }
+        let path = self.write_settings(name, sections)?;
+        let counts = self.folder.join(format!("{name}.callgrind"));
+        Ok(Part::start_counted(&["node", &path], counts).await?.0)
+    }
+
+    fn write_settings(&self, name: &str, sections: &str) -> anyhow::Result<String> {
         fs::create_dir_all(self.folder.join(name))?;
         let text = self.settings(name, sections);
         Config::parse(&text, name)?;
         let path = self.folder.join(format!("{name}.toml"));
         fs::write(&path, text)?;
-        Ok(Part::start(&["node", &path.display().to_string()]).await?.0)
+        Ok(path.display().to_string())
     }
 
     fn settings(&self, name: &str, sections: &str) -> String {
@@ -112,7 +154,7 @@ impl Herd {
         format!(
             "data_dir = {:?}\n[identity]\nca = {:?}\ncert = {:?}\nkey = {:?}\n[herd]\nproxies = {}\norigins = {}\n\
              build_indexes = {}\ntrackers = {}\n[limits]\nmax_connections = {connections}\nmax_connections_per_node = {connections}\n\
-             [transport]\nmax_datagram = {datagram}\n{sections}",
+             [transport]\nmax_datagram = {datagram}\n{}{sections}",
             self.folder.join(name),
             self.certs.join("ca.pem"),
             self.certs.join("node.pem"),
@@ -121,6 +163,7 @@ impl Herd {
             list(origins),
             list(build_indexes),
             list(trackers),
+            self.sections,
         )
     }
 }
@@ -185,6 +228,17 @@ impl Seeded {
     pub(crate) async fn open_through(&self, agent: &Agent, opener: &TagQuery) -> anyhow::Result<()> {
         pull::fetch_only(&self.session.with_agent(agent.listen), opener).await?;
         Ok(())
+    }
+
+    /// The instructions of origin and agent for one pull over connections that are open, in a herd that counts them; it ends
+    /// with that.
+    pub(crate) async fn count_pull(mut self) -> anyhow::Result<(f64, f64)> {
+        let (opener, mut agent) = (self.push_opener().await?, self.herd.start_agent().await?);
+        self.open_through(&agent, &opener).await?;
+        self.origin.forget_instructions()?;
+        agent.part.forget_instructions()?;
+        self.pull_through(&agent).await?;
+        Ok((self.origin.instructions()?, agent.part.instructions()?))
     }
 
     /// A new agent with an empty store pulls; what it fetched stays in its store, as a file, while the agent lives.

@@ -16,6 +16,7 @@ mod flood;
 mod handshakes;
 mod heap;
 mod herd;
+mod limits;
 mod processes;
 mod pulling;
 mod report;
@@ -50,6 +51,8 @@ enum Bench {
     Requests(requests::Arguments),
     /// Pulls while strangers shake hands and send garbage, beside the same flood elsewhere.
     Flood(flood::Arguments),
+    /// Pulls under limits that are never reached, beside pulls without limits.
+    Limits(limits::Arguments),
     #[command(flatten)]
     Part(Part),
 }
@@ -139,6 +142,7 @@ async fn run_bench(bench: Bench) -> anyhow::Result<()> {
         Bench::Handshakes(arguments) => handshakes::run(arguments).await,
         Bench::Requests(arguments) => requests::run(arguments).await,
         Bench::Flood(arguments) => flood::run(arguments).await,
+        Bench::Limits(arguments) => limits::run(arguments).await,
         Bench::Part(part) => run_part(part).await,
     }
 }

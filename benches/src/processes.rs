@@ -4,6 +4,7 @@
 //! child ends with its handle, and when its input ends, which is when its parent has died of whatever.
 
 use std::io::{BufRead, BufReader, Write as _};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -23,14 +24,33 @@ const MAX_LINE: usize = 64 * 1024;
 pub(crate) struct Part {
     child: Child,
     lines: mpsc::Receiver<String>,
+    /// Where its instructions are counted to, if they are.
+    counts: Option<PathBuf>,
 }
 
 impl Part {
     /// Starts this program with other arguments and waits for its first line.
     pub(crate) async fn start(arguments: &[&str]) -> anyhow::Result<(Self, String)> {
         let program = std::env::current_exe()?;
-        let mut child =
-            Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        Self::run(Command::new(program), arguments, None).await
+    }
+
+    /// As [`Self::start`], under callgrind, which counts its instructions into a file.
+    pub(crate) async fn start_counted(arguments: &[&str], counts: PathBuf) -> anyhow::Result<(Self, String)> {
+        let mut valgrind = Command::new("valgrind");
+        valgrind.args(["--quiet", "--tool=callgrind", "--separate-threads=no"]);
+        valgrind.arg(format!("--callgrind-out-file={}", counts.display()));
+        valgrind.arg(std::env::current_exe()?);
+        Self::run(valgrind, arguments, Some(counts)).await
+    }
+
+    async fn run(
+        mut program: Command,
+        arguments: &[&str],
+        counts: Option<PathBuf>,
+    ) -> anyhow::Result<(Self, String)> {
+        program.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = program.spawn().with_context(|| format!("cannot run {program:?}"))?;
         let output = child.stdout.take().context("the child's output is piped")?;
         let (sender, lines) = mpsc::channel(LINES);
         std::thread::spawn(move || {
@@ -41,7 +61,7 @@ impl Part {
                 }
             }
         });
-        let mut part = Self { child, lines };
+        let mut part = Self { child, lines, counts };
         let name = arguments.first().copied().unwrap_or_default();
         let line = part.line().await.with_context(|| format!("{name} did not start"))?;
         Ok((part, line))
@@ -80,6 +100,26 @@ impl Part {
         let ticks = fields.get(11..13).context("a stat line")?.iter().map(|field| field.parse::<f64>());
         let ticks: f64 = ticks.sum::<Result<f64, _>>()?;
         Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
+    }
+
+    /// Forgets the instructions counted so far.
+    pub(crate) fn forget_instructions(&self) -> anyhow::Result<()> {
+        let pid = self.child.id().to_string();
+        let status =
+            Command::new("callgrind_control").args(["--zero", &pid]).stdout(Stdio::null()).status()?;
+        anyhow::ensure!(status.success(), "callgrind_control: {status}");
+        Ok(())
+    }
+
+    /// Ends the child, and returns the instructions that it was counted.
+    pub(crate) fn instructions(&mut self) -> anyhow::Result<f64> {
+        let counts = self.counts.take().context("nobody counts its instructions")?;
+        // It ends with its input, and the file is written then.
+        drop(self.child.stdin.take());
+        self.child.wait()?;
+        let text = std::fs::read_to_string(&counts).with_context(|| counts.display().to_string())?;
+        let totals = text.lines().find_map(|line| line.strip_prefix("totals: ")).context("no totals")?;
+        Ok(totals.trim().parse()?)
     }
 
     /// Bytes of memory that the child has resident.
