@@ -9,8 +9,8 @@ use clap::Args;
 
 use crate::namespaces::{Host, INTERFACE};
 
-/// How often counters are read: twice in the time of the shortest burst that is of interest.
-const EVERY: Duration = Duration::from_millis(5);
+/// How often counters are read: twenty times in the burst that a limit may make.
+const EVERY: Duration = Duration::from_millis(1);
 
 #[derive(Args)]
 pub(crate) struct Arguments {

@@ -25,9 +25,9 @@ enum Command {
     /// How exactly a limit is kept, as the interface of its host counts.
     Accuracy(accuracy::Arguments),
     /// Whether streams and peers have the same of a limit.
-    Fairness(shares::Arguments),
+    Fairness(shares::Fairness),
     /// Whether classes share by weight.
-    Classes(shares::Arguments),
+    Classes(shares::Classes),
     /// Whether settings saved a hundred times a second, half of them garbage, disturb anything.
     Reload(reload::Arguments),
     /// Used by the others: prints an interface's counters.

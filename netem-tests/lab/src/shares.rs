@@ -24,37 +24,62 @@ const NEARLY: f64 = 0.9;
 const IDLE: f64 = 0.1;
 /// Peers that share, the first with one stream, each with twelve more than the one before.
 const PEERS: u32 = 10;
+/// Peers that share the streams that are alike.
+const ALIKE: u32 = 4;
 
 #[derive(Args)]
-pub(crate) struct Arguments {
+pub(crate) struct Fairness {
     /// The limit that is shared.
-    #[arg(long, default_value = "200Mbit/s")]
+    #[arg(long, default_value = "1Gbit/s")]
     rate: ByteRate,
-    /// Streams of the one peer whose streams share; one connection has 256 at most.
-    #[arg(long, default_value_t = 250)]
+    /// Equal streams, of four peers: one connection has 256 at most.
+    #[arg(long, default_value_t = 1000)]
     streams: u32,
     /// Bytes of the file that is pulled.
     #[arg(long, default_value_t = 16 << 20)]
     size: u64,
 }
 
-/// Equal streams of one peer, then peers with one stream to many.
-pub(crate) async fn fairness(arguments: Arguments) -> anyhow::Result<()> {
+#[derive(Args)]
+pub(crate) struct Classes {
+    /// The limit that is shared.
+    #[arg(long, default_value = "200Mbit/s")]
+    rate: ByteRate,
+    /// Bytes of the file that is pulled.
+    #[arg(long, default_value_t = 16 << 20)]
+    size: u64,
+}
+
+/// Equal streams, then peers with one stream to many.
+pub(crate) async fn fairness(arguments: Fairness) -> anyhow::Result<()> {
+    let Fairness { rate, streams, size } = arguments;
     let second = Duration::from_secs(1);
-    let lab = Shared::start(&arguments, PEERS, "")?;
-    let streams = lab.pull(&[(1, Class::Normal, arguments.streams)], second).await?;
-    let figure = |variant: String, value| {
-        print(&Figure { test: "fairness", variant, value, unit: "Jain", target: 0.99 })
+    let lab = Shared::start(rate, size, PEERS)?;
+    let asks: Vec<_> = (1..=ALIKE)
+        .map(|peer| (peer as usize, Class::Normal, streams / ALIKE + u32::from(peer <= streams % ALIKE)))
+        .filter(|(_, _, streams)| *streams > 0)
+        .collect();
+    let figure = |variant: String, value, unit, target| {
+        print(&Figure { test: "fairness", variant, value, unit, target })
     };
-    figure(format!("{} streams over a second", arguments.streams), jain(&streams[0].bytes))?;
+    let bytes: Vec<_> = lab.pull(&asks, second).await?.into_iter().flat_map(|pulled| pulled.bytes).collect();
+    figure(format!("{streams} streams over a second"), jain(&bytes), "Jain", 0.99)?;
+    figure(format!("{streams} streams: payload"), per_second(&bytes, rate), "of the limit", 1.0)?;
     let asks: Vec<_> = (1..=PEERS).map(|peer| (peer as usize, Class::Normal, 1 + (peer - 1) * 11)).collect();
-    let peers: Vec<_> = lab.pull(&asks, second).await?.iter().map(Pulled::sum).collect();
-    figure(format!("{PEERS} peers with 1 to {} streams over a second", asks[asks.len() - 1].2), jain(&peers))
+    let bytes: Vec<_> = lab.pull(&asks, second).await?.iter().map(Pulled::sum).collect();
+    let most = asks[asks.len() - 1].2;
+    figure(format!("{PEERS} peers with 1 to {most} streams over a second"), jain(&bytes), "Jain", 0.99)?;
+    figure(format!("{PEERS} peers: payload"), per_second(&bytes, rate), "of the limit", 1.0)
+}
+
+/// What of a rate came within a second.
+fn per_second(bytes: &[u64], rate: ByteRate) -> f64 {
+    bytes.iter().sum::<u64>() as f64 / rate.bytes_per_second() as f64
 }
 
 /// Three classes that want more than there is, weighing 8, 4 and 1.
-pub(crate) async fn classes(arguments: Arguments) -> anyhow::Result<()> {
-    let lab = Shared::start(&arguments, 3, "")?;
+pub(crate) async fn classes(arguments: Classes) -> anyhow::Result<()> {
+    let lab = Shared::start(arguments.rate, arguments.size, 3)?;
     let asks = [(1, Class::Urgent, 16), (2, Class::Normal, 16), (3, Class::Background, 16)];
     let bytes: Vec<_> = lab.pull(&asks, Duration::from_secs(5)).await?.iter().map(Pulled::sum).collect();
     let sum: u64 = bytes.iter().sum();
@@ -89,11 +114,11 @@ struct Shared {
 }
 
 impl Shared {
-    fn start(arguments: &Arguments, peers: u32, limits: &str) -> anyhow::Result<Self> {
+    fn start(rate: ByteRate, size: u64, peers: u32) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("rdcq-lab-").tempdir()?;
         let mut network = Network::new(u8::try_from(peers + 1)?)?;
-        let source = Source::start(folder.path(), &mut network, arguments.size)?;
-        source.limit(&format!("[bandwidth.egress]\nlimit = \"{}\"\n{limits}", arguments.rate))?;
+        let source = Source::start(folder.path(), &mut network, size)?;
+        source.limit(&format!("[bandwidth.egress]\nlimit = \"{rate}\"\n"))?;
         let pullers =
             (1..=peers as usize).map(|host| Puller::new(&source, host)).collect::<anyhow::Result<_>>()?;
         Ok(Self { network, source, pullers, _folder: folder })
