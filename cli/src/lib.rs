@@ -25,6 +25,7 @@ mod private_key;
 mod progress;
 mod reloaded;
 mod role;
+mod servers;
 mod settings;
 mod settings_watch;
 mod signals;

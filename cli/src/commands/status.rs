@@ -5,31 +5,24 @@ mod table;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::str::FromStr;
 
 use clap::Args;
-use futures_util::{StreamExt, stream};
+use rdcq_client::OperationError;
 use rdcq_client::status::{Told, status};
-use rdcq_client::{OperationError, Session};
+use rdcq_wire::Role;
 use rdcq_wire::message::{PeerTraffic, Traffic};
-use rdcq_wire::{Kind, Role, access};
 use serde::Serialize;
 
 use crate::caller::{Caller, Rights};
 use crate::console::Console;
-use crate::failure::{Exit, Failure};
-
-/// Nodes asked at a time. More would make the caller's own socket the slow one.
-const AT_A_TIME: usize = 64;
+use crate::failure::Failure;
+use crate::servers::{Server, Servers, Undone, ask_each, verdict};
 
 /// Show how nodes are doing: connections, traffic, refusals.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// Ask only these: IP:PORT, or ROLE=IP:PORT as `rdcq node` writes it.
-    ///
-    /// Left out, they are all servers that the settings name, and this host's agent.
-    #[arg(value_name = "ADDR")]
-    only: Vec<Server>,
+    #[command(flatten)]
+    servers: Servers,
     /// Show a line a peer as well.
     #[arg(long)]
     peers: bool,
@@ -38,15 +31,11 @@ pub(crate) struct Status {
 impl Status {
     pub(crate) async fn run(self, console: &Console, herd: Option<&OsStr>) -> Result<(), Failure> {
         let caller = Caller::open(console, herd, Rights::Operator, None).await?;
-        let servers = servers(&caller.session, self.only);
-        let asked = caller.attend(async { Ok(ask(&caller.session, &servers).await) }).await?;
-        for (Server { addr, .. }, outcome) in servers.iter().zip(&asked) {
-            if let Err(error) = outcome {
-                console.note(format_args!("{addr}: {error}"));
-            }
-        }
-        let failures: Vec<_> = asked.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
-        let verdict = verdict(servers.len(), &failures);
+        let session = &caller.session;
+        let servers = self.servers.of(session);
+        let asking = ask_each(&servers, |server| status(session, server.role, server.addr));
+        let asked = caller.attend(async { Ok(asking.await) }).await?;
+        let verdict = verdict(console, &servers, &asked, UNTOLD);
         let nodes = servers.iter().zip(&asked);
         let nodes = nodes.map(|(server, outcome)| Node::of(*server, outcome.as_ref(), self.peers));
         console.result(Some(caller.herd.as_str()), &Statuses { nodes: nodes.collect() })?;
@@ -54,65 +43,10 @@ impl Status {
     }
 }
 
-/// An address to ask, and what it serves where that is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Server {
-    role: Option<Role>,
-    addr: SocketAddr,
-}
-
-impl FromStr for Server {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (role, addr) = match text.split_once('=') {
-            Some((role, addr)) => (Some(role.parse::<Role>().map_err(|error| error.to_string())?), addr),
-            None => (None, text),
-        };
-        if let Some(role) = role.filter(|role| !access::serves(*role, Kind::Status)) {
-            return Err(format!("no node serves as {role}; it is a caller's role"));
-        }
-        let addr = addr.parse().map_err(|_| "write IP:PORT, or ROLE=IP:PORT".to_owned())?;
-        Ok(Self { role, addr })
-    }
-}
-
-/// Whom to ask: those named, as what the settings know them, or all that the settings name.
-fn servers(session: &Session, only: Vec<Server>) -> Vec<Server> {
-    let known = session.servers();
-    if only.is_empty() {
-        return known.into_iter().map(|(role, addr)| Server { role: Some(role), addr }).collect();
-    }
-    let role_of = |addr| known.iter().find(|(_, known)| *known == addr).map(|(role, _)| *role);
-    only.into_iter()
-        .map(|server| Server { role: server.role.or_else(|| role_of(server.addr)), ..server })
-        .collect()
-}
-
-async fn ask(session: &Session, servers: &[Server]) -> Vec<Result<Told, OperationError>> {
-    let answers = stream::iter(servers).map(|server| status(session, server.role, server.addr));
-    answers.buffered(AT_A_TIME).collect().await
-}
-
-/// How the command ends when these of so many nodes did not answer.
-fn verdict(asked: usize, failures: &[&OperationError]) -> Result<(), Failure> {
-    let Some(first) = failures.first() else { return Ok(()) };
-    let first = Exit::of(first.code);
-    let alike = failures.iter().all(|error| Exit::of(error.code) == first);
-    let exit = match (failures.len() < asked, alike) {
-        (true, _) => Exit::Partly,
-        (false, true) => first,
-        (false, false) => Exit::Unavailable,
-    };
-    let failure =
-        Failure::new(exit, format!("{} of {asked} nodes did not tell how they are", failures.len()));
-    Err(match first {
-        Exit::Denied if alike => failure.with_hint(
-            "operators and controllers may ask every node, a client its agent; name an operator's settings with --herd",
-        ),
-        _ => failure.with_hint("the others are as shown; look at those nodes' logs, or try again"),
-    })
-}
+pub(super) const UNTOLD: Undone = Undone {
+    what: "tell how they are",
+    hint: "the others are as shown; look at those nodes' logs, or try again",
+};
 
 /// What is shown.
 #[derive(Debug, Serialize)]
@@ -253,41 +187,5 @@ impl Connections {
             sent_bytes: traffic.bytes_sent,
             received_bytes: traffic.bytes_received,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rdcq_wire::ErrorCode;
-
-    use super::*;
-
-    #[test]
-    fn an_address_is_given_with_the_role_that_it_serves_or_without() {
-        let server = |text: &str| text.parse::<Server>();
-        let addr = "127.0.0.1:7404".parse().unwrap();
-        assert_eq!(server("127.0.0.1:7404"), Ok(Server { role: None, addr }));
-        assert_eq!(server("tracker=127.0.0.1:7404"), Ok(Server { role: Some(Role::Tracker), addr }));
-        for text in
-            ["", "tracker", "tracker=", "king=127.0.0.1:7404", "client=127.0.0.1:7404", "localhost:7404"]
-        {
-            assert!(server(text).is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn the_exit_code_says_whether_all_some_or_none_answered_and_why() {
-        let error = |code| OperationError::new(code, "why");
-        let (gone, slow) = (error(ErrorCode::Unavailable), error(ErrorCode::TimedOut));
-        let (denied, malformed) = (error(ErrorCode::Denied), error(ErrorCode::Integrity));
-        let exit =
-            |asked, failures: &[&OperationError]| verdict(asked, failures).map_err(|failure| failure.exit);
-        assert_eq!(exit(0, &[]), Ok(()));
-        assert_eq!(exit(2, &[]), Ok(()));
-        assert_eq!(exit(3, &[&gone, &slow]), Err(Exit::Partly));
-        assert_eq!(exit(2, &[&gone, &slow]), Err(Exit::Unavailable));
-        assert_eq!(exit(2, &[&denied, &denied]), Err(Exit::Denied));
-        assert_eq!(exit(2, &[&denied, &malformed]), Err(Exit::Unavailable));
-        assert!(verdict(1, &[&denied]).unwrap_err().hint.unwrap().contains("operator"));
     }
 }

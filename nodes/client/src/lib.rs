@@ -4,6 +4,7 @@
 //! [`pull`] has the host's agent bring a tag's content and delivers it, with the caller's own rights; [`ask`] holds the
 //! questions and orders that a build-index answers; [`status`] asks any node how it is doing.
 
+mod any_node;
 pub mod ask;
 mod error;
 pub mod pull;

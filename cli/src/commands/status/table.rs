@@ -127,8 +127,8 @@ mod tests {
     use rdcq_wire::message::{PeerTraffic, Plane, Refused, StatusReport, Traffic};
     use rdcq_wire::{ErrorCode, List, Role};
 
-    use super::super::Server;
     use super::*;
+    use crate::servers::Server;
 
     fn statuses(with_peers: bool) -> Statuses {
         let traffic = Traffic {
