@@ -43,6 +43,11 @@ pub const RULES: &[Rule] = &[
     rule(Kind::Status, Role::BuildIndex, &[Role::Controller, Role::Operator]),
     rule(Kind::Status, Role::Tracker, &[Role::Controller, Role::Operator]),
     rule(Kind::Status, Role::Agent, &[Role::Controller, Role::Client, Role::Operator]),
+    rule(Kind::Reload, Role::Proxy, &[Role::Operator]),
+    rule(Kind::Reload, Role::Origin, &[Role::Operator]),
+    rule(Kind::Reload, Role::BuildIndex, &[Role::Operator]),
+    rule(Kind::Reload, Role::Tracker, &[Role::Operator]),
+    rule(Kind::Reload, Role::Agent, &[Role::Operator]),
 ];
 
 /// Whether a caller with these roles may ask a node that serves as `server` for `request`.
@@ -104,6 +109,11 @@ mod tests {
         (Role::BuildIndex, Kind::Status, "-----C-R"),
         (Role::Tracker, Kind::Status, "-----C-R"),
         (Role::Agent, Kind::Status, "-----CLR"),
+        (Role::Proxy, Kind::Reload, "-------R"),
+        (Role::Origin, Kind::Reload, "-------R"),
+        (Role::BuildIndex, Kind::Reload, "-------R"),
+        (Role::Tracker, Kind::Reload, "-------R"),
+        (Role::Agent, Kind::Reload, "-------R"),
     ];
 
     #[test]

@@ -8,6 +8,7 @@ mod failure;
 mod get_manifest;
 mod get_pieces;
 mod hello;
+mod line;
 mod list;
 mod live;
 mod offer;
@@ -16,6 +17,7 @@ mod pull;
 mod put_pieces;
 mod put_tag;
 mod release;
+mod reload;
 mod remove_tag;
 mod resolve;
 mod seal;
@@ -35,6 +37,7 @@ pub use failure::{Failure, Reason};
 pub use get_manifest::{GetManifest, ManifestBody};
 pub use get_pieces::{Encoding, GetPieces, Pieces};
 pub use hello::Hello;
+pub use line::Line;
 pub use list::{Cursor, List, Listing};
 pub use live::{Live, Liveness};
 pub use offer::{Offer, Wanted};
@@ -43,6 +46,7 @@ pub use pull::{Progress, Pull, Pulled, Sources};
 pub use put_pieces::{PutPieces, Stored};
 pub use put_tag::PutTag;
 pub use release::{Release, Released};
+pub use reload::{Effect, Note, Reload, Reloaded, Setting};
 pub use remove_tag::{RemoveTag, Removed};
 pub use resolve::{Resolve, Resolved};
 pub use seal::{Seal, Sealed};
@@ -180,6 +184,10 @@ kinds! {
     Status = 64, body: 0;
     /// The node's traffic, in sum and a peer.
     StatusReport = 65, body: MAX_STATUS_BYTES;
+    /// Read the settings anew.
+    Reload = 66, body: 0;
+    /// What became of them.
+    Reloaded = 67, body: 0;
 }
 
 impl Kind {

@@ -4,10 +4,10 @@ use std::fmt::{Debug, Display};
 
 use crate::manifest::PieceSizes;
 use crate::message::{
-    Announce, Collect, Commit, Committed, Complete, Cursor, Drain, Failure, Fresh, GetManifest, GetPieces,
-    Have, Live, MAX_LISTING_BYTES, MAX_SPAN_BYTES, MAX_STATUS_BYTES, Neighbour, Neighbours, Offer, Pull,
-    Pulled, PutPieces, PutTag, Reason, Refused, Release, RemoveTag, Resolve, Resolved, Seal, Sources, Status,
-    StatusReport, Traffic, Wanted, Watch, Word,
+    Announce, Collect, Commit, Committed, Complete, Cursor, Drain, Effect, Failure, Fresh, GetManifest,
+    GetPieces, Have, Live, MAX_LISTING_BYTES, MAX_SPAN_BYTES, MAX_STATUS_BYTES, Neighbour, Neighbours, Note,
+    Offer, Pull, Pulled, PutPieces, PutTag, Reason, Refused, Release, Reload, Reloaded, RemoveTag, Resolve,
+    Resolved, Seal, Setting, Sources, Status, StatusReport, Traffic, Wanted, Watch, Word,
 };
 use crate::tag::{Field, MAX_TAG_BYTES};
 use crate::testing::CONTEXT;
@@ -41,6 +41,7 @@ const SOURCES: &[&str] = &[
     include_str!("message/put_pieces.rs"),
     include_str!("message/put_tag.rs"),
     include_str!("message/release.rs"),
+    include_str!("message/reload.rs"),
     include_str!("message/remove_tag.rs"),
     include_str!("message/resolve.rs"),
     include_str!("message/seal.rs"),
@@ -91,6 +92,7 @@ fn every_kind_has_a_section_with_its_fields_in_their_order() {
         "Refused",
         "PeerTraffic",
         "Traffic",
+        "Setting",
     ];
     for (name, body) in structs {
         if !inner.contains(&name) && !Kind::ALL.iter().any(|kind| kind.name() == name) {
@@ -105,7 +107,8 @@ fn every_kind_has_a_section_with_its_fields_in_their_order() {
 
 #[test]
 fn every_enum_is_listed_with_its_variants_in_their_order() {
-    for name in ["Complete", "Encoding", "Fresh", "Goal", "Plane", "ResourceKind", "Role", "State"] {
+    for name in ["Complete", "Effect", "Encoding", "Fresh", "Goal", "Plane", "ResourceKind", "Role", "State"]
+    {
         let mut enums = SOURCES.iter().flat_map(|source| blocks(source, "pub enum "));
         let (_, body) = enums.find(|(found, _)| *found == name).unwrap();
         let variants =
@@ -142,6 +145,7 @@ fn every_request_names_its_reply() {
         check::<Announce>(),
         check::<Collect>(),
         check::<Status>(),
+        check::<Reload>(),
     ];
     assert_eq!(PAGE.matches("Answered by `").count(), requests.len(), "PROTOCOL.md has other requests");
     let unruled = requests.into_iter().find(|kind| !access::RULES.iter().any(|rule| rule.request == *kind));
@@ -176,10 +180,12 @@ fn every_limit_is_listed_with_its_value() {
         Have::MAX_SPANS = "";
         Live::MAX = "`List<Digest, #>`";
         Neighbours::MAX = "`List<Neighbour, #>`";
+        Reloaded::MAX_SETTINGS = "`List<Setting, #>`";
         StatusReport::MAX_REFUSED = "`List<Refused, #>`";
         StatusReport::MAX_PEERS = "";
         Word::MAX_LEN = "`Word`: 1 to # of";
         Reason::MAX_LEN = "`Reason`: at most # bytes of one line";
+        Note::MAX_LEN = "`Note`: at most # bytes of one line";
         HerdId::MAX_LEN = "`HerdId`: 1 to # of";
         NodeId::MAX_LEN = "`NodeId`: 1 to # of";
         MAX_TAG_BYTES = "";
@@ -222,7 +228,7 @@ fn the_longest_value_of_every_field_fits_a_header() {
         push,
         state: State::Removed,
     };
-    let (by, reporter) = (node.clone(), node.clone());
+    let (by, reporter, settled) = (node.clone(), node.clone(), node.clone());
     let cursor = Cursor { key: key.clone(), seq: u64::MAX };
     let neighbour =
         Neighbour { node: Some(node), role: Role::Operator, addr: "[ffff::ffff]:65535".parse().unwrap() };
@@ -262,6 +268,8 @@ fn the_longest_value_of_every_field_fits_a_header() {
         peers_open: u32::MAX,
         peers: u32::MAX,
     });
+    let setting = Setting { effect: Effect::Restart, text: Note::from("t".repeat(Note::MAX_LEN)) };
+    check_fits(&Reloaded::new(settled, vec![setting; Reloaded::MAX_SETTINGS + 1]));
     check_fits(&Failure::new(ErrorCode::Internal, "r".repeat(Reason::MAX_LEN)));
 }
 

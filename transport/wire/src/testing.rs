@@ -9,7 +9,7 @@ use proptest::sample::Index;
 
 use crate::frame::{self, PREFIX_LEN, Prefix};
 use crate::list::List;
-use crate::message::{Reason, Word};
+use crate::message::{Line, Word};
 use crate::tag::Field;
 use crate::{
     Class, Context, DecodeError, Digest, HerdId, Message, NodeId, Piece, PieceTable, Record, Role, RoleSet,
@@ -154,7 +154,6 @@ arbitrary!(TagKey, text("\\PC{1,80}"));
 arbitrary!(Version, text("[A-Za-z0-9._+-]{1,128}"));
 arbitrary!(Field, text("\\PC{0,80}"));
 arbitrary!(Word, text("[a-z0-9-]{1,32}"));
-arbitrary!(Reason, "\\PC{0,80}".prop_map(Self::from));
 arbitrary!(
     PieceTable,
     vec((1..=Self::MAX_PIECE_BYTES, any::<Digest>()), 0..20)
@@ -162,6 +161,15 @@ arbitrary!(
             |pieces| Self::new(pieces.into_iter().map(|(len, hash)| Piece { len, hash }).collect()).unwrap()
         )
 );
+
+impl<const MAX: usize> Arbitrary for Line<MAX> {
+    type Parameters = ();
+    type Strategy = BoxedStrategy<Self>;
+
+    fn arbitrary_with((): ()) -> Self::Strategy {
+        "\\PC{0,80}".prop_map(Self::from).boxed()
+    }
+}
 
 impl<T: Arbitrary + 'static, const MAX: usize> Arbitrary for List<T, MAX> {
     type Parameters = ();

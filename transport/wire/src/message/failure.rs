@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Line;
 use crate::{Digest, ErrorCode, Kind, Message};
 
 /// Why a request was not done, and what stands instead.
@@ -39,35 +40,8 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// A reason for people: at most 1,024 bytes of one line; what is longer is cut, control characters become spaces.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-pub struct Reason(String);
-
-impl Reason {
-    /// Longest reason, in bytes.
-    pub const MAX_LEN: usize = 1024;
-}
-
-impl From<String> for Reason {
-    fn from(text: String) -> Self {
-        let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        line.truncate(line.floor_char_boundary(Self::MAX_LEN));
-        Self(line)
-    }
-}
-
-impl From<Reason> for String {
-    fn from(reason: Reason) -> Self {
-        reason.0
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+/// A reason for people: at most 1,024 bytes of one line.
+pub type Reason = Line<1024>;
 
 #[cfg(test)]
 mod tests {
@@ -79,15 +53,4 @@ mod tests {
         Failure { standing: Some(Digest::from_bytes([1; 32])), ..Failure::new(ErrorCode::Conflict, "why") },
         "0300002d00000000000102b81701030377687900010101010101010101010101010101010101010101010101010101010101010101"
     );
-
-    #[test]
-    fn a_long_reason_is_cut_between_characters() {
-        let reason = Reason::from("易".repeat(1000));
-        assert_eq!(reason.to_string(), "易".repeat(341));
-    }
-
-    #[test]
-    fn a_reason_is_one_line() {
-        assert_eq!(Reason::from("a\n\u{1b}[2Jb".to_owned()).to_string(), "a  [2Jb");
-    }
 }
