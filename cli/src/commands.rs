@@ -8,6 +8,7 @@ pub(crate) mod ls;
 pub(crate) mod node;
 pub(crate) mod pull;
 pub(crate) mod push;
+pub(crate) mod reload;
 pub(crate) mod remove;
 pub(crate) mod status;
 pub(crate) mod up;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use rdcq_config::{BandwidthConfig, Change, Config};
+use rdcq_wire::message::{Effect, Note, Setting};
 use serde::Serialize;
 
 /// The one section whose settings change while a node runs.
@@ -28,6 +29,37 @@ impl Reloaded {
             old.changes(&merged).into_iter().partition(|change| change.key.starts_with(LIVE));
         let texts = |changes: Vec<Change>| changes.iter().map(Change::to_string).collect();
         (merged, Self { changed: texts(changed), restart: texts(restart), kept })
+    }
+
+    /// The same for the wire, what holds on first.
+    pub(crate) fn settings(&self) -> Vec<Setting> {
+        let with = |effect, texts: &[String]| -> Vec<_> {
+            texts.iter().map(|text| Setting { effect, text: Note::from(text.clone()) }).collect()
+        };
+        let Self { changed, restart, kept } = self;
+        [with(Effect::Kept, kept), with(Effect::Changed, changed), with(Effect::Restart, restart)].concat()
+    }
+
+    /// What a node told.
+    pub(crate) fn of_settings(settings: &[Setting]) -> Self {
+        let texts = |effect| {
+            let of_effect = settings.iter().filter(|setting| setting.effect == effect);
+            of_effect.map(|setting| setting.text.to_string()).collect()
+        };
+        Self { changed: texts(Effect::Changed), restart: texts(Effect::Restart), kept: texts(Effect::Kept) }
+    }
+
+    /// Adds what another answer of the same node tells besides.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let lists = [
+            (&mut self.changed, &other.changed),
+            (&mut self.restart, &other.restart),
+            (&mut self.kept, &other.kept),
+        ];
+        for (texts, more) in lists {
+            let new: Vec<_> = more.iter().filter(|text| !texts.contains(text)).cloned().collect();
+            texts.extend(new);
+        }
     }
 
     /// Whether nothing was different.
@@ -101,6 +133,16 @@ mod tests {
         assert_eq!(reloaded.restart, ["limits.drain: \"10s\" -> \"20s\""]);
         assert_eq!(merged, config(new));
         assert!(reload(new, new).1.is_empty());
+    }
+
+    #[test]
+    fn what_travels_says_the_same_and_begins_with_what_holds_on() {
+        let texts = |text: &str| vec![text.to_owned()];
+        let reloaded = Reloaded { changed: texts("a"), restart: texts("b"), kept: texts("bandwidth") };
+        let settings = reloaded.settings();
+        let effects: Vec<_> = settings.iter().map(|setting| setting.effect).collect();
+        assert_eq!(effects, [Effect::Kept, Effect::Changed, Effect::Restart]);
+        assert_eq!(Reloaded::of_settings(&settings), reloaded);
     }
 
     #[test]

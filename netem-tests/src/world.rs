@@ -18,7 +18,7 @@ use rdcq::{Herd, HerdError, HerdPlan, Place, Seat};
 use rdcq_certs::{Authority, Credentials, KeyKind, system_time};
 use rdcq_client::{OperationError, Session, pull, push};
 use rdcq_env::{Disk, Env, Mode, SimDisk};
-use rdcq_runtime::{Catalogues, Host};
+use rdcq_runtime::{Catalogues, Host, Reloads};
 use rdcq_wire::{Cutter, Digest, Identity, Manifest, Name, NodeId, PieceIndex, Role};
 
 use crate::simnet::{Conditions, Odds, SimNet, Trace};
@@ -207,7 +207,8 @@ fn ip(number: u8) -> IpAddr {
 fn host(seed: u64, net: &SimNet, number: u8, disk: SimDisk, catalogues: Catalogues) -> Host {
     let env = Env::simulated(seed << 8 | u64::from(number), disk);
     let bandwidth = rdcq_transport::Bandwidth::unlimited(&env);
-    Host { env, network: Arc::new(net.host(ip(number))), bandwidth, catalogues }
+    let network = Arc::new(net.host(ip(number)));
+    Host { env, network, bandwidth, catalogues, reloads: Reloads::default() }
 }
 
 impl Machine {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::Args;
+use rdcq_runtime::{Host, ReloadOutcome, Reloads};
 use serde::Serialize;
 
 use crate::console::Console;
@@ -30,7 +31,8 @@ impl Node {
         let mut watch = SettingsWatch::new(&self.config);
         let config = settings::read(&self.config)?;
         let threads = data_threads()?;
-        let host = threads.host();
+        let (reloads, mut orders) = Reloads::channel();
+        let host = Host { reloads, ..threads.host() };
         let node = signals.or(async { Ok(node::Node::start(&host, config).await?) }).await?;
         let herd = node.identity().herd.to_string();
         console.result(Some(&herd), &Ready::of(&node))?;
@@ -38,13 +40,12 @@ impl Node {
             tokio::select! {
                 biased;
                 () = signals.next() => break,
-                _ = hangups.recv() => {
-                    node.reload_credentials();
-                    console.note("certificates are read anew");
-                    watch.skip();
-                    self.reload(&node, console);
+                _ = hangups.recv() => drop(self.reload_all(&node, &mut watch, console)),
+                orders = orders.next() => {
+                    let outcome = self.reload_all(&node, &mut watch, console);
+                    orders.into_iter().for_each(|order| order.answer(outcome.clone()));
                 }
-                () = watch.saved() => self.reload(&node, console),
+                () = watch.saved() => drop(self.reload(&node, console)),
             }
         }
         console.note("stopping; a second signal stops at once");
@@ -54,18 +55,29 @@ impl Node {
 }
 
 impl Node {
+    /// Reads all anew that can be while the node runs.
+    fn reload_all(&self, node: &node::Node, watch: &mut SettingsWatch, console: &Console) -> ReloadOutcome {
+        node.reload_credentials();
+        console.note("certificates are read anew");
+        watch.skip();
+        self.reload(node, console)
+    }
+
     /// Reads the settings anew; what is wrong with them changes nothing.
-    fn reload(&self, node: &node::Node, console: &Console) {
+    fn reload(&self, node: &node::Node, console: &Console) -> ReloadOutcome {
         let reloaded = settings::read(&self.config).and_then(|config| Ok(node.reload(config)?));
         match reloaded {
             Ok(reloaded) => {
                 let Reloaded { changed, restart, kept } = &reloaded;
                 tracing::info!(?changed, ?restart, ?kept, "settings were read anew");
                 console.note(&reloaded);
+                Ok(reloaded.settings())
             }
-            Err(failure) => {
-                tracing::error!(why = %failure.what, "the changed settings are not used; those from before hold");
-                console.note(format_args!("{}; the settings from before hold", failure.what));
+            Err(Failure { what, .. }) => {
+                tracing::error!(why = %what, "the changed settings are not used; those from before hold");
+                let what = format!("{what}; the settings from before hold");
+                console.note(&what);
+                Err(what)
             }
         }
     }

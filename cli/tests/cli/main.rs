@@ -7,6 +7,7 @@ mod certs_rotation;
 mod command_line;
 mod demo;
 mod node;
+mod reload;
 mod status;
 mod up;
 mod user;

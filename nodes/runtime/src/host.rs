@@ -9,7 +9,9 @@ use rdcq_store::{Catalogue, CatalogueError, FjallCatalogue, MemoryCatalogue};
 use rdcq_transport::{Bandwidth, Network, Udp};
 use rdcq_wire::HerdId;
 
-/// Clock, randomness, disk, executors, network, bandwidth and catalogues. Cheap to clone.
+use crate::Reloads;
+
+/// Clock, randomness, disk, executors, network, bandwidth, catalogues, and the way to its settings. Cheap to clone.
 #[derive(Clone)]
 pub struct Host {
     /// Clock, randomness, disk and executors.
@@ -20,6 +22,8 @@ pub struct Host {
     pub bandwidth: Bandwidth,
     /// What keeps small durable records.
     pub catalogues: Catalogues,
+    /// Where operators ask for settings to be read anew.
+    pub reloads: Reloads,
 }
 
 impl Host {
@@ -31,7 +35,8 @@ impl Host {
     pub fn system() -> Self {
         let env = Env::system();
         let bandwidth = Bandwidth::unlimited(&env);
-        Self { env, network: Arc::new(Udp::default()), bandwidth, catalogues: Catalogues::Fjall }
+        let network = Arc::new(Udp::default());
+        Self { env, network, bandwidth, catalogues: Catalogues::Fjall, reloads: Reloads::default() }
     }
 
     /// Opens the catalogue in a folder.

@@ -5,10 +5,11 @@
 //! whole. Around the apps, this crate holds what more than one role needs: serving content out of a store
 //! ([`content`]), keeping content that is in use and dropping what has no name any more ([`Leases`], [`Collector`]),
 //! the driver that joins the pure swarm to the network ([`Download`]), and what a role tells
-//! of itself ([`Insight`], [`metrics`]).
+//! of itself ([`Insight`], [`metrics`]); [`Reloads`] brings an operator's wish to the task that reads the settings.
 
 mod bandwidth;
 mod collector;
+mod common;
 pub mod content;
 mod credentials;
 mod download;
@@ -16,6 +17,7 @@ mod host;
 mod leases;
 pub mod metrics;
 mod refuse;
+mod reload;
 mod running;
 mod status;
 
@@ -28,5 +30,6 @@ pub use download::{Arrival, Download, DownloadError, Fetched};
 pub use host::{Catalogues, Host};
 pub use leases::{Claim, Leases};
 pub use refuse::{failure_of_call, failure_of_store};
+pub use reload::{ReloadOrder, ReloadOrders, ReloadOutcome, Reloads};
 pub use running::{Bound, Member, Running, StartError, data_ports, repeat};
 pub use status::{Ends, Insight, InsightSource, Reading};

@@ -14,7 +14,8 @@ use rdcq_wire::{Identity, Role};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::status::{Ends, WithStatus};
+use crate::common::Common;
+use crate::status::Ends;
 use crate::{Host, Insight, InsightSource, LiveCredentials, security};
 
 /// Who a role runs as, and where it keeps its files.
@@ -70,11 +71,12 @@ impl Bound {
         self.endpoint.local_addr()
     }
 
-    /// Begins to serve, and to answer how it is doing. `stop` ends the role's background work.
+    /// Begins to serve, and to answer what every role does. `stop` ends the role's background work.
     pub fn serve<S: Service>(self, service: Arc<S>, stop: CancellationToken) -> Running {
         let source = source(&self.endpoint);
         let insight = Insight::new(&self.host.env, &self.endpoint.identity(), self.role, source);
-        self.endpoint.serve(self.role, Arc::new(WithStatus::new(service, insight.clone())));
+        let service = Common::new(service, insight.clone(), self.host.reloads.clone());
+        self.endpoint.serve(self.role, Arc::new(service));
         tracing::info!(role = %self.role, addr = %self.addr(), "serving");
         Running { role: self.role, endpoint: self.endpoint, insight, stop, drained: CancellationToken::new() }
     }

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use rdcq_env::Env;
 use rdcq_transport::stats::{EndpointStats, Totals, peers};
-use rdcq_transport::{IncomingCall, Refusal, Service};
-use rdcq_wire::message::{Refused, Status, StatusReport, Word};
-use rdcq_wire::{Identity, Kind, List, Role};
+use rdcq_wire::message::{Refused, StatusReport, Word};
+use rdcq_wire::{Identity, List, Role};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -110,7 +109,7 @@ impl Insight {
 
     /// [`Self::report`] where it holds nobody up: adding up ten thousand connections takes milliseconds. One at a time,
     /// also when callers ask and go away again.
-    async fn report_aside(&self) -> (StatusReport, Vec<u8>) {
+    pub(crate) async fn report_aside(&self) -> (StatusReport, Vec<u8>) {
         let insight = self.clone();
         let turn = Arc::clone(&self.0.turn).acquire_owned().await;
         let work = move || {
@@ -164,34 +163,6 @@ fn refusals(refused: &BTreeMap<&'static str, u64>) -> List<Refused, { StatusRepo
         *sum = sum.saturating_add(*count);
     }
     List::first_of(words.into_iter().map(|(why, count)| Refused { why, count }))
-}
-
-/// A role's service, and the answer to [`Status`], which is the same for all of them.
-pub(crate) struct WithStatus<S> {
-    service: Arc<S>,
-    insight: Insight,
-}
-
-impl<S> WithStatus<S> {
-    pub(crate) const fn new(service: Arc<S>, insight: Insight) -> Self {
-        Self { service, insight }
-    }
-
-    async fn status(&self, mut call: IncomingCall) -> Result<(), Refusal> {
-        let Status {} = call.request()?;
-        let (report, body) = self.insight.report_aside().await;
-        call.reply(&report, vec![body.into()]).await
-    }
-}
-
-impl<S: Service> Service for WithStatus<S> {
-    async fn call(self: Arc<Self>, call: IncomingCall) -> Result<(), Refusal> {
-        match call.kind() {
-            // Boxed: other requests are not to take the memory that this one needs.
-            Kind::Status => Box::pin(self.status(call)).await,
-            _ => Arc::clone(&self.service).call(call).await,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use rdcq_wire::{Class, Digest, List};
 use tokio::time::timeout;
 
 use super::*;
-use crate::{Catalogues, watch_credentials};
+use crate::{Catalogues, Reloads, watch_credentials};
 
 /// Longer than anything here takes that is not an error.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -38,7 +38,8 @@ impl Herd {
         let env = Env::simulated(1, SimDisk::new());
         let network = Arc::new(Udp::default());
         let bandwidth = rdcq_transport::Bandwidth::unlimited(&env);
-        let host = Host { env, network, bandwidth, catalogues: Catalogues::Memory(Arc::default()) };
+        let catalogues = Catalogues::Memory(Arc::default());
+        let host = Host { env, network, bandwidth, catalogues, reloads: Reloads::default() };
         let ca = Authority::generate("herd".parse().unwrap(), KeyKind::Ed25519, host.env.unix_ms()).unwrap();
         let own = issue(&ca, "spiffe://herd/o1/origin", &host.env);
         let texts = [("/ca", ca.cert_pem()), ("/cert", &own.cert_pem), ("/key", &own.key_pem)];
