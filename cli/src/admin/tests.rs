@@ -14,10 +14,10 @@ const SHORT: Duration = Duration::from_millis(300);
 
 async fn start(bounds: Bounds) -> Admin {
     let identity = Identity::from_spiffe("spiffe://test/h1/tracker/agent").unwrap();
-    let insight = |role| Insight::new(&Env::system(), &identity, role, Arc::new(Vec::new));
+    let bandwidth = Bandwidth::unlimited(&Env::system());
+    let insight = |role| Insight::new(&Env::system(), &identity, role, Arc::new(Vec::new), &bandwidth);
     let insights = vec![insight(Role::Tracker), insight(Role::Agent)];
     let bound = BoundAdmin::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
-    let bandwidth = Bandwidth::unlimited(&Env::system());
     bound.serve_within(bounds, identity.herd.clone(), insights, bandwidth)
 }
 

@@ -9,7 +9,8 @@ use rdcq_env::{Env, watch};
 use rdcq_runtime::{Arrival, Download, DownloadError, Fetched};
 use rdcq_store::ContentStore;
 use rdcq_transport::{Pool, Scope};
-use rdcq_wire::{Digest, NodeId, Record};
+use rdcq_wire::message::{Note, Transfer};
+use rdcq_wire::{Class, Digest, NodeId, Record};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -34,6 +35,9 @@ pub(crate) struct Active {
     pub(crate) progress: watch::Receiver<(u64, u64)>,
     outcome: watch::Receiver<Option<Result<Fetched, DownloadError>>>,
     arrivals: mpsc::Sender<Arrival>,
+    /// What was asked for first, and how much that matters.
+    tag: Note,
+    class: Class,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -80,6 +84,20 @@ impl Downloads {
         }
     }
 
+    /// What is on its way.
+    pub(crate) fn transfers(&self) -> Vec<Transfer> {
+        let active = self.active();
+        let active = active.iter().filter_map(|(digest, download)| Some((*digest, download.upgrade()?)));
+        // Collected first: to drop the last hold on one takes the lock.
+        let active: Vec<_> = active.collect();
+        let under_way = active.iter().filter(|(_, download)| download.outcome.get().is_none());
+        let transfer = |(digest, download): &(Digest, Arc<Active>)| {
+            let (done, size) = download.progress.get();
+            Transfer { tag: download.tag.clone(), digest: *digest, class: download.class, done, size }
+        };
+        under_way.map(transfer).collect()
+    }
+
     fn begin(&self, record: &Record, scope: Scope) -> Active {
         let download = Download {
             env: self.env.clone(),
@@ -101,7 +119,9 @@ impl Downloads {
             let outcome = download.run(arrivals_out, progress_in).await;
             outcome_in.send_replace(Some(outcome));
         });
-        Active { progress, outcome, arrivals, _task: AbortOnDropHandle::new(task) }
+        let tag = Note::from(format!("{}:{}", record.name.key, record.version));
+        let class = scope.class;
+        Active { progress, outcome, arrivals, tag, class, _task: AbortOnDropHandle::new(task) }
     }
 
     fn active(&self) -> MutexGuard<'_, BTreeMap<Digest, Weak<Active>>> {

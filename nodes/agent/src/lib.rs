@@ -67,6 +67,11 @@ impl App {
         });
         let downloads = Downloads::new(env.clone(), pool.clone(), store.clone(), &herd, identity.node, port);
         let agent = Agent { env, pool, store, leases, collector, seeder, downloads, herd };
-        Ok(bound.serve(Arc::new(agent), stop))
+        let agent = Arc::new(agent);
+        let moving = Arc::downgrade(&agent);
+        let running = bound.serve(agent, stop);
+        let transfers = move || moving.upgrade().map(|agent| agent.downloads.transfers()).unwrap_or_default();
+        running.insight().show_transfers(Box::new(transfers));
+        Ok(running)
     }
 }

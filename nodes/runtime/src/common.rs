@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use rdcq_transport::{IncomingCall, Refusal, Service};
 use rdcq_wire::Kind;
-use rdcq_wire::message::{Reload, Reloaded, Status};
+use rdcq_wire::message::{Meter, Reload, Reloaded, Status};
 
 use crate::{Insight, Reloads};
 
-/// A role's service, and the answers to what is the same for all roles: [`Status`] and [`Reload`].
+/// A role's service, and the answers to what is the same for all roles: [`Status`], [`Meter`] and [`Reload`].
 pub(crate) struct Common<S> {
     service: Arc<S>,
     insight: Insight,
@@ -22,8 +22,14 @@ impl<S> Common<S> {
 
     async fn status(&self, mut call: IncomingCall) -> Result<(), Refusal> {
         let Status {} = call.request()?;
-        let (report, body) = self.insight.report_aside().await;
+        let (report, body) = self.insight.aside(Insight::report).await;
         call.reply(&report, vec![body.into()]).await
+    }
+
+    async fn meter(&self, mut call: IncomingCall) -> Result<(), Refusal> {
+        let Meter {} = call.request()?;
+        let (metered, body) = self.insight.aside(Insight::metered).await;
+        call.reply(&metered, vec![body.into()]).await
     }
 
     async fn reload(&self, mut call: IncomingCall) -> Result<(), Refusal> {
@@ -40,6 +46,7 @@ impl<S: Service> Service for Common<S> {
         match call.kind() {
             // Boxed: other requests are not to take the memory that these need.
             Kind::Status => Box::pin(self.status(call)).await,
+            Kind::Meter => Box::pin(self.meter(call)).await,
             Kind::Reload => Box::pin(self.reload(call)).await,
             _ => Arc::clone(&self.service).call(call).await,
         }

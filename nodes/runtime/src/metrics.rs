@@ -76,6 +76,14 @@ const SUMS: &[Family<Totals>] = &[
     }),
     counter("rdcq_sent_bytes_total", "UDP payload sent.", |t| Value::Number(t.bytes_sent)),
     counter("rdcq_received_bytes_total", "UDP payload received.", |t| Value::Number(t.bytes_received)),
+    counter("rdcq_sent_link_bytes_total", "Bytes sent as interfaces count them, with all headers.", |t| {
+        Value::Number(t.link_bytes_sent)
+    }),
+    counter(
+        "rdcq_received_link_bytes_total",
+        "Bytes received as interfaces count them, with all headers.",
+        |t| Value::Number(t.link_bytes_received),
+    ),
     counter("rdcq_sent_datagrams_total", "UDP datagrams sent.", |t| Value::Number(t.datagrams_sent)),
     counter("rdcq_sent_batches_total", "Batches in which datagrams were handed to the system.", |t| {
         Value::Number(t.batches_sent)

@@ -74,7 +74,8 @@ impl Bound {
     /// Begins to serve, and to answer what every role does. `stop` ends the role's background work.
     pub fn serve<S: Service>(self, service: Arc<S>, stop: CancellationToken) -> Running {
         let source = source(&self.endpoint);
-        let insight = Insight::new(&self.host.env, &self.endpoint.identity(), self.role, source);
+        let Host { env, bandwidth, .. } = &self.host;
+        let insight = Insight::new(env, &self.endpoint.identity(), self.role, source, bandwidth);
         let service = Common::new(service, insight.clone(), self.host.reloads.clone());
         self.endpoint.serve(self.role, Arc::new(service));
         tracing::info!(role = %self.role, addr = %self.addr(), "serving");

@@ -2,18 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rdcq_env::Env;
 use rdcq_transport::stats::{EndpointStats, Totals, peers};
-use rdcq_wire::message::{Refused, StatusReport, Word};
+use rdcq_transport::{Bandwidth, BandwidthStats, Direction};
+use rdcq_wire::message::{Metered, Refused, StatusReport, Transfer, Word};
 use rdcq_wire::{Identity, List, Role};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::meter;
+
 /// Where the figures of a role's endpoints come from.
 pub type InsightSource = Arc<dyn Fn() -> Vec<EndpointStats> + Send + Sync>;
+
+/// Where what is on its way to a role comes from.
+pub type TransferSource = Box<dyn Fn() -> Vec<Transfer> + Send + Sync>;
 
 /// How old figures may be. Reading those of ten thousand connections costs milliseconds and stops each of them for a
 /// moment; whoever asks more often than this is shown the last ones.
@@ -29,10 +35,21 @@ struct Shared {
     role: Role,
     since: Instant,
     source: InsightSource,
+    bandwidth: Bandwidth,
+    transfers: OnceLock<TransferSource>,
     /// Whose turn it is to add up.
     turn: Arc<Semaphore>,
-    last: Mutex<Option<(Instant, Arc<Vec<EndpointStats>>)>>,
+    last: Mutex<Option<Arc<Figures>>>,
     ends: Mutex<Option<Ends>>,
+}
+
+/// What all sources say at one moment.
+struct Figures {
+    at: Instant,
+    endpoints: Arc<Vec<EndpointStats>>,
+    egress: BandwidthStats,
+    ingress: BandwidthStats,
+    transfers: Vec<Transfer>,
 }
 
 /// When a node's credentials end, in seconds since 1970.
@@ -49,7 +66,7 @@ pub struct Ends {
 pub struct Reading {
     /// The role.
     pub role: Role,
-    /// How long it has been serving.
+    /// How long it had been serving.
     pub uptime: Duration,
     /// Its endpoints.
     pub endpoints: Arc<Vec<EndpointStats>>,
@@ -58,20 +75,32 @@ pub struct Reading {
 }
 
 impl Insight {
-    /// Of a role that begins to serve now.
-    pub fn new(env: &Env, identity: &Identity, role: Role, source: InsightSource) -> Self {
-        let (env, identity, since) = (env.clone(), identity.clone(), env.now());
-        let turn = Arc::new(Semaphore::new(1));
+    /// Of a role that begins to serve now, on a node with this bandwidth.
+    pub fn new(
+        env: &Env,
+        identity: &Identity,
+        role: Role,
+        source: InsightSource,
+        bandwidth: &Bandwidth,
+    ) -> Self {
         Self(Arc::new(Shared {
-            env,
-            identity,
+            env: env.clone(),
+            identity: identity.clone(),
             role,
-            since,
+            since: env.now(),
             source,
-            turn,
+            bandwidth: bandwidth.clone(),
+            transfers: OnceLock::new(),
+            turn: Arc::new(Semaphore::new(1)),
             last: Mutex::default(),
             ends: Mutex::default(),
         }))
+    }
+
+    /// Tells where what is on its way to the role comes from, if anything ever is. The first word counts.
+    pub fn show_transfers(&self, source: TransferSource) {
+        // A second source is dropped.
+        let _ = self.0.transfers.set(source);
     }
 
     /// Tells when the credentials end that are in force from now on.
@@ -91,32 +120,69 @@ impl Insight {
 
     /// The figures now, or a moment ago.
     pub fn read(&self) -> Reading {
-        let Shared { env, role, since, source, last, ends, .. } = &*self.0;
-        let now = env.now();
-        // Held while the figures are read: who asks meanwhile gets the same ones.
-        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        let endpoints = match &*last {
-            Some((at, endpoints)) if now.saturating_duration_since(*at) < FRESH => Arc::clone(endpoints),
-            _ => {
-                let endpoints = Arc::new(source());
-                *last = Some((now, Arc::clone(&endpoints)));
-                endpoints
-            }
-        };
-        let ends = *ends.lock().unwrap_or_else(PoisonError::into_inner);
-        Reading { role: *role, uptime: now.saturating_duration_since(*since), endpoints, ends }
+        let figures = self.figures();
+        let ends = *self.0.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let endpoints = Arc::clone(&figures.endpoints);
+        Reading { role: self.0.role, uptime: self.uptime_at(figures.at), endpoints, ends }
     }
 
-    /// [`Self::report`] where it holds nobody up: adding up ten thousand connections takes milliseconds. One at a time,
-    /// also when callers ask and go away again.
-    pub(crate) async fn report_aside(&self) -> (StatusReport, Vec<u8>) {
+    fn figures(&self) -> Arc<Figures> {
+        let Shared { env, source, bandwidth, transfers, last, .. } = &*self.0;
+        let at = env.now();
+        // Held while the figures are read: who asks meanwhile gets the same ones.
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(figures) = last.as_ref().filter(|last| at.saturating_duration_since(last.at) < FRESH) {
+            return Arc::clone(figures);
+        }
+        let figures = Arc::new(Figures {
+            at,
+            endpoints: Arc::new(source()),
+            egress: bandwidth.stats(Direction::Egress),
+            ingress: bandwidth.stats(Direction::Ingress),
+            transfers: transfers.get().map(|source| source()).unwrap_or_default(),
+        });
+        *last = Some(Arc::clone(&figures));
+        figures
+    }
+
+    fn uptime_at(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.0.since)
+    }
+
+    /// Does what takes long where it holds nobody up: adding up ten thousand connections takes milliseconds. One at a time, also
+    /// when callers ask and go away again.
+    pub(crate) async fn aside<T: Send + 'static>(&self, work: fn(&Self) -> T) -> T {
         let insight = self.clone();
         let turn = Arc::clone(&self.0.turn).acquire_owned().await;
         let work = move || {
             let _turn = turn;
-            insight.report()
+            work(&insight)
         };
         self.0.env.blocking(work).await
+    }
+
+    /// What the role moves, and its node may, and the body of that.
+    pub fn metered(&self) -> (Metered, Vec<u8>) {
+        let figures = self.figures();
+        let Figures { at, endpoints, egress, ingress, transfers } = &*figures;
+        let totals = Totals::of(&**endpoints);
+        let all = meter::peers(endpoints, &egress.limits, &ingress.limits);
+        let (body, peers, shown) = Metered::write(&all, transfers);
+        let metered = Metered {
+            node: self.0.identity.node.clone(),
+            serving: self.0.role,
+            at_ms: millis(self.uptime_at(*at)),
+            sent: totals.link_bytes_sent,
+            received: totals.link_bytes_received,
+            connections: totals.open.connections,
+            egress: meter::flow(egress),
+            ingress: meter::flow(ingress),
+            peers_open: count(all.len()),
+            peers,
+            transfers_open: count(transfers.len()),
+            transfers: shown,
+        };
+        (metered, body)
     }
 
     /// The figures as a report and its body.
@@ -129,7 +195,7 @@ impl Insight {
             node: self.0.identity.node.clone(),
             roles: self.0.identity.roles,
             serving: role,
-            uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+            uptime_ms: millis(uptime),
             handshakes: totals.handshakes,
             handshakes_failed: totals.handshakes_failed,
             refused: refusals(&totals.refused),
@@ -138,7 +204,7 @@ impl Insight {
             bytes_sent: totals.bytes_sent,
             bytes_received: totals.bytes_received,
             open: totals.open,
-            peers_open: u32::try_from(peers.len()).unwrap_or(u32::MAX),
+            peers_open: count(peers.len()),
             peers: written,
         };
         (report, body)
@@ -150,6 +216,14 @@ impl fmt::Debug for Insight {
         let Shared { identity, role, .. } = &*self.0;
         f.debug_struct("Insight").field("identity", identity).field("role", role).finish_non_exhaustive()
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// A reason that cannot be said on the wire counts as another one.
@@ -183,9 +257,14 @@ mod tests {
         Env::simulated(1, SimDisk::new())
     }
 
+    fn insight(source: InsightSource) -> Insight {
+        let env = simulated();
+        Insight::new(&env, &identity(), Role::Origin, source, &Bandwidth::unlimited(&env))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_report_says_what_its_source_says_and_its_body_names_the_peers() {
-        let insight = Insight::new(&simulated(), &identity(), Role::Origin, Arc::new(sample));
+        let insight = insight(Arc::new(sample));
         tokio::time::advance(Duration::from_millis(61_000)).await;
         let (report, body) = insight.report();
         assert_eq!((report.node.as_str(), report.serving, report.uptime_ms), ("o1", Role::Origin, 61_000));
@@ -207,13 +286,47 @@ mod tests {
             let handshakes = count.fetch_add(1, Ordering::Relaxed) + 1;
             vec![EndpointStats { handshakes, ..EndpointStats::default() }]
         });
-        let insight = Insight::new(&simulated(), &identity(), Role::Origin, source);
+        let insight = insight(source);
         for _ in 0..100 {
             assert_eq!(insight.report().0.handshakes, 1);
         }
         tokio::time::advance(FRESH).await;
         assert_eq!(insight.report().0.handshakes, 2);
         assert_eq!(asked.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn figures_carry_the_time_at_which_they_were_taken() {
+        let insight = insight(Arc::new(sample));
+        tokio::time::advance(Duration::from_millis(5000)).await;
+        assert_eq!(insight.metered().0.at_ms, 5000);
+        tokio::time::advance(FRESH / 2).await;
+        assert_eq!((insight.metered().0.at_ms, insight.report().0.uptime_ms), (5000, 5000));
+        tokio::time::advance(FRESH).await;
+        assert_eq!(insight.metered().0.at_ms, 5000 + 300);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_moved_is_told_with_limits_peers_and_transfers() {
+        let insight = insight(Arc::new(sample));
+        let transfer = |done| Transfer {
+            tag: "k:1".to_owned().into(),
+            digest: rdcq_wire::Digest::from_bytes([1; 32]),
+            class: rdcq_wire::Class::Urgent,
+            done,
+            size: 100,
+        };
+        insight.show_transfers(Box::new(move || (0..100).map(transfer).collect()));
+        let limits = rdcq_bandwidth::Limits { node: "80Mbit/s".parse().unwrap(), ..Default::default() };
+        insight.0.bandwidth.set_limits(limits, rdcq_bandwidth::Limits::default());
+        let (metered, body) = insight.metered();
+        assert_eq!((metered.egress.limit, metered.ingress.limit), (Some(10_000_000), None));
+        assert_eq!((metered.sent, metered.received, metered.connections), (5_420_000, 62_520, 3));
+        assert_eq!((metered.peers_open, metered.peers), (2, 2));
+        assert_eq!((metered.transfers_open, metered.transfers), (100, 64));
+        let (peers, transfers) = metered.read(&body).unwrap();
+        assert_eq!(peers[0].node.as_str(), "agent-1");
+        assert_eq!(transfers[63], transfer(63));
     }
 
     #[test]

@@ -165,7 +165,8 @@ impl Drop for Listed {
         link.word.silence();
         shared.links().remove(&(link.side, *number));
         let port = shared.port(link.plane);
-        port.counters.closed(&link.quic.stats());
+        let stats = link.quic.stats();
+        port.counters.closed(&stats, link.moved(&stats));
         if link.side == Side::Accepted {
             port.peers().give_back(&link.peer.node);
         }

@@ -10,6 +10,8 @@ use rdcq_env::Env;
 use rdcq_wire::Identity;
 use tokio::time::Instant;
 
+use crate::bandwidth::Moved;
+
 /// What a socket's connections have done since it was opened.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -27,6 +29,8 @@ pub(crate) struct Closed {
     /// UDP payload, in bytes.
     pub(crate) sent: u64,
     pub(crate) received: u64,
+    /// The same as interfaces count it.
+    pub(crate) moved: Moved,
     pub(crate) datagrams: u64,
     /// Calls in which they were handed to the system.
     pub(crate) batches: u64,
@@ -34,10 +38,12 @@ pub(crate) struct Closed {
 
 impl Counters {
     /// Adds what a connection did that is gone.
-    pub(crate) fn closed(&self, stats: &quinn::ConnectionStats) {
+    pub(crate) fn closed(&self, stats: &quinn::ConnectionStats, moved: Moved) {
         let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         closed.sent += stats.udp_tx.bytes;
         closed.received += stats.udp_rx.bytes;
+        closed.moved.egress += moved.egress;
+        closed.moved.ingress += moved.ingress;
         closed.datagrams += stats.udp_tx.datagrams;
         closed.batches += stats.udp_tx.ios;
     }

@@ -417,7 +417,7 @@ impl Port {
         let own = links.iter().filter(|link| link.plane == self.plane);
         let connections: Vec<_> = own.map(|link| link.stats()).collect();
         let sum = |of: fn(&ConnectionStats) -> u64| connections.iter().map(of).sum::<u64>();
-        let Closed { sent, received, datagrams, batches } = self.counters.of_closed();
+        let Closed { sent, received, moved, datagrams, batches } = self.counters.of_closed();
         let (datagrams_sent, batches_sent) = match &self.figures {
             Some(figures) => (figures.datagrams(), figures.batches()),
             None => (datagrams + sum(|live| live.datagrams_sent), batches + sum(|live| live.batches_sent)),
@@ -432,6 +432,8 @@ impl Port {
             batches_sent,
             bytes_sent: sent + sum(|live| live.bytes_sent),
             bytes_received: received + sum(|live| live.bytes_received),
+            link_bytes_sent: moved.egress + sum(|live| live.link_bytes_sent),
+            link_bytes_received: moved.ingress + sum(|live| live.link_bytes_received),
             connections,
         }
     }

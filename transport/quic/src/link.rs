@@ -224,7 +224,8 @@ impl Link {
         self.accounts.get_or_init(|| Box::new(open()))
     }
 
-    fn moved(&self, stats: &quinn::ConnectionStats) -> Moved {
+    /// What it has moved, as interfaces count it.
+    pub(crate) fn moved(&self, stats: &quinn::ConnectionStats) -> Moved {
         Moved::of(stats, self.remote().is_ipv6())
     }
 
@@ -305,7 +306,9 @@ impl Link {
 
     /// What it has done.
     pub(crate) fn stats(&self) -> ConnectionStats {
-        let quinn::ConnectionStats { udp_tx, udp_rx, path, .. } = self.quic.stats();
+        let stats = self.quic.stats();
+        let moved = self.moved(&stats);
+        let quinn::ConnectionStats { udp_tx, udp_rx, path, .. } = stats;
         ConnectionStats {
             peer: self.peer.clone(),
             remote: self.remote(),
@@ -318,6 +321,8 @@ impl Link {
             datagram_size: path.current_mtu,
             bytes_sent: udp_tx.bytes,
             bytes_received: udp_rx.bytes,
+            link_bytes_sent: moved.egress,
+            link_bytes_received: moved.ingress,
             datagrams_sent: udp_tx.datagrams,
             batches_sent: udp_tx.ios,
             open_calls: self.open_calls() + self.being_served(),

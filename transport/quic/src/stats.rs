@@ -42,6 +42,11 @@ pub struct EndpointStats {
     pub bytes_sent: u64,
     /// UDP payload received on all connections that ever were, in bytes.
     pub bytes_received: u64,
+    /// Bytes sent on all connections that ever were as network interfaces count them: UDP payload, and the headers of Ethernet, IP
+    /// and UDP.
+    pub link_bytes_sent: u64,
+    /// Bytes received on all connections that ever were as network interfaces count them.
+    pub link_bytes_received: u64,
 }
 
 /// One connection that is open.
@@ -69,6 +74,10 @@ pub struct ConnectionStats {
     pub bytes_sent: u64,
     /// UDP payload received, in bytes.
     pub bytes_received: u64,
+    /// Bytes sent as network interfaces count them: UDP payload, and the headers of Ethernet, IP and UDP.
+    pub link_bytes_sent: u64,
+    /// Bytes received as network interfaces count them.
+    pub link_bytes_received: u64,
     /// UDP datagrams sent.
     pub datagrams_sent: u64,
     /// Batches in which they were handed to the system.
@@ -117,6 +126,10 @@ pub struct Totals {
     pub bytes_sent: u64,
     /// UDP payload received, in bytes.
     pub bytes_received: u64,
+    /// Bytes sent as network interfaces count them: UDP payload, and the headers of Ethernet, IP and UDP.
+    pub link_bytes_sent: u64,
+    /// Bytes received as network interfaces count them.
+    pub link_bytes_received: u64,
 }
 
 impl Totals {
@@ -143,6 +156,8 @@ impl Totals {
             (&mut self.batches_sent, endpoint.batches_sent),
             (&mut self.bytes_sent, endpoint.bytes_sent),
             (&mut self.bytes_received, endpoint.bytes_received),
+            (&mut self.link_bytes_sent, endpoint.link_bytes_sent),
+            (&mut self.link_bytes_received, endpoint.link_bytes_received),
         ];
         for (sum, more) in sums {
             *sum = sum.saturating_add(more);
@@ -192,6 +207,8 @@ mod tests {
             datagram_size: 1452,
             bytes_sent: bytes,
             bytes_received: 0,
+            link_bytes_sent: bytes + 42 * 90,
+            link_bytes_received: 0,
             datagrams_sent: 90,
             batches_sent: 9,
             open_calls: 2,
@@ -205,6 +222,7 @@ mod tests {
             connections,
             handshakes: 3,
             bytes_sent: 7,
+            link_bytes_sent: 9,
             refused,
             ..EndpointStats::default()
         }
@@ -246,6 +264,7 @@ mod tests {
         let totals = Totals::of(&endpoints());
         assert_eq!((totals.open.connections, totals.open.open_calls, totals.dialled), (5, 10, 1));
         assert_eq!((totals.open.bytes_sent, totals.bytes_sent, totals.handshakes), (44, 21, 9));
+        assert_eq!((totals.link_bytes_sent, totals.link_bytes_received), (27, 0));
         assert_eq!(totals.refused, BTreeMap::from([("busy", 3), ("herd", u64::MAX)]));
         assert_eq!(Totals::of([]), Totals::default());
     }

@@ -48,6 +48,11 @@ pub const RULES: &[Rule] = &[
     rule(Kind::Reload, Role::BuildIndex, &[Role::Operator]),
     rule(Kind::Reload, Role::Tracker, &[Role::Operator]),
     rule(Kind::Reload, Role::Agent, &[Role::Operator]),
+    rule(Kind::Meter, Role::Proxy, &[Role::Controller, Role::Operator]),
+    rule(Kind::Meter, Role::Origin, &[Role::Controller, Role::Operator]),
+    rule(Kind::Meter, Role::BuildIndex, &[Role::Controller, Role::Operator]),
+    rule(Kind::Meter, Role::Tracker, &[Role::Controller, Role::Operator]),
+    rule(Kind::Meter, Role::Agent, &[Role::Controller, Role::Client, Role::Operator]),
 ];
 
 /// Whether a caller with these roles may ask a node that serves as `server` for `request`.
@@ -114,6 +119,11 @@ mod tests {
         (Role::BuildIndex, Kind::Reload, "-------R"),
         (Role::Tracker, Kind::Reload, "-------R"),
         (Role::Agent, Kind::Reload, "-------R"),
+        (Role::Proxy, Kind::Meter, "-----C-R"),
+        (Role::Origin, Kind::Meter, "-----C-R"),
+        (Role::BuildIndex, Kind::Meter, "-----C-R"),
+        (Role::Tracker, Kind::Meter, "-----C-R"),
+        (Role::Agent, Kind::Meter, "-----CLR"),
     ];
 
     #[test]

@@ -11,6 +11,7 @@ mod hello;
 mod line;
 mod list;
 mod live;
+mod meter;
 mod offer;
 mod ping;
 mod pull;
@@ -40,6 +41,7 @@ pub use hello::Hello;
 pub use line::Line;
 pub use list::{Cursor, List, Listing};
 pub use live::{Live, Liveness};
+pub use meter::{ClassFlow, Flow, Meter, Metered, PeerFlow, Transfer};
 pub use offer::{Offer, Wanted};
 pub use ping::Ping;
 pub use pull::{Progress, Pull, Pulled, Sources};
@@ -104,7 +106,7 @@ macro_rules! kinds {
 pub const MAX_SPAN_BYTES: u32 = PieceTable::MAX_PIECE_BYTES;
 /// Longest body of records in a [`Listing`], in bytes.
 pub const MAX_LISTING_BYTES: u32 = 1024 * 1024;
-/// Longest body of peers in a [`StatusReport`], in bytes.
+/// Longest body of peers in a [`StatusReport`] or [`Metered`], in bytes.
 pub const MAX_STATUS_BYTES: u32 = 1024 * 1024;
 
 kinds! {
@@ -188,6 +190,10 @@ kinds! {
     Reload = 66, body: 0;
     /// What became of them.
     Reloaded = 67, body: 0;
+    /// What do you move?
+    Meter = 68, body: 0;
+    /// What the node moves, and may, in sum and a peer.
+    Metered = 69, body: MAX_STATUS_BYTES;
 }
 
 impl Kind {

@@ -4,10 +4,11 @@ use std::fmt::{Debug, Display};
 
 use crate::manifest::PieceSizes;
 use crate::message::{
-    Announce, Collect, Commit, Committed, Complete, Cursor, Drain, Effect, Failure, Fresh, GetManifest,
-    GetPieces, Have, Live, MAX_LISTING_BYTES, MAX_SPAN_BYTES, MAX_STATUS_BYTES, Neighbour, Neighbours, Note,
-    Offer, Pull, Pulled, PutPieces, PutTag, Reason, Refused, Release, Reload, Reloaded, RemoveTag, Resolve,
-    Resolved, Seal, Setting, Sources, Status, StatusReport, Traffic, Wanted, Watch, Word,
+    Announce, ClassFlow, Collect, Commit, Committed, Complete, Cursor, Drain, Effect, Failure, Flow, Fresh,
+    GetManifest, GetPieces, Have, Live, MAX_LISTING_BYTES, MAX_SPAN_BYTES, MAX_STATUS_BYTES, Meter, Metered,
+    Neighbour, Neighbours, Note, Offer, Pull, Pulled, PutPieces, PutTag, Reason, Refused, Release, Reload,
+    Reloaded, RemoveTag, Resolve, Resolved, Seal, Setting, Sources, Status, StatusReport, Traffic, Wanted,
+    Watch, Word,
 };
 use crate::tag::{Field, MAX_TAG_BYTES};
 use crate::testing::CONTEXT;
@@ -35,6 +36,7 @@ const SOURCES: &[&str] = &[
     include_str!("message/hello.rs"),
     include_str!("message/list.rs"),
     include_str!("message/live.rs"),
+    include_str!("message/meter.rs"),
     include_str!("message/offer.rs"),
     include_str!("message/ping.rs"),
     include_str!("message/pull.rs"),
@@ -93,6 +95,10 @@ fn every_kind_has_a_section_with_its_fields_in_their_order() {
         "PeerTraffic",
         "Traffic",
         "Setting",
+        "Flow",
+        "ClassFlow",
+        "PeerFlow",
+        "Transfer",
     ];
     for (name, body) in structs {
         if !inner.contains(&name) && !Kind::ALL.iter().any(|kind| kind.name() == name) {
@@ -146,6 +152,7 @@ fn every_request_names_its_reply() {
         check::<Collect>(),
         check::<Status>(),
         check::<Reload>(),
+        check::<Meter>(),
     ];
     assert_eq!(PAGE.matches("Answered by `").count(), requests.len(), "PROTOCOL.md has other requests");
     let unruled = requests.into_iter().find(|kind| !access::RULES.iter().any(|rule| rule.request == *kind));
@@ -183,6 +190,8 @@ fn every_limit_is_listed_with_its_value() {
         Reloaded::MAX_SETTINGS = "`List<Setting, #>`";
         StatusReport::MAX_REFUSED = "`List<Refused, #>`";
         StatusReport::MAX_PEERS = "";
+        Metered::MAX_PEERS = "at most # `PeerFlow`";
+        Metered::MAX_TRANSFERS = "at most # `Transfer`";
         Word::MAX_LEN = "`Word`: 1 to # of";
         Reason::MAX_LEN = "`Reason`: at most # bytes of one line";
         Note::MAX_LEN = "`Note`: at most # bytes of one line";
@@ -267,6 +276,29 @@ fn the_longest_value_of_every_field_fits_a_header() {
         open: Traffic { bytes_sent: u64::MAX, ..Traffic::default() },
         peers_open: u32::MAX,
         peers: u32::MAX,
+    });
+    let class = |class| ClassFlow {
+        class,
+        moved: u64::MAX,
+        weight: u32::MAX,
+        minimum: Some(u64::MAX),
+        ceiling: Some(u64::MAX),
+    };
+    let flow =
+        Flow { limit: Some(u64::MAX), waiting: u32::MAX, classes: List::first_of(Class::ALL.map(class)) };
+    check_fits(&Metered {
+        node: settled.clone(),
+        serving: Role::Operator,
+        at_ms: u64::MAX,
+        sent: u64::MAX,
+        received: u64::MAX,
+        connections: u32::MAX,
+        egress: flow.clone(),
+        ingress: flow,
+        peers_open: u32::MAX,
+        peers: u32::MAX,
+        transfers_open: u32::MAX,
+        transfers: u32::MAX,
     });
     let setting = Setting { effect: Effect::Restart, text: Note::from("t".repeat(Note::MAX_LEN)) };
     check_fits(&Reloaded::new(settled, vec![setting; Reloaded::MAX_SETTINGS + 1]));

@@ -22,6 +22,8 @@ fn connection(peer: &str, sent: u64) -> ConnectionStats {
         datagram_size: if sent > 500_000 { 6500 } else { 1452 },
         bytes_sent: sent,
         bytes_received: 10_000,
+        link_bytes_sent: sent + 42 * 990,
+        link_bytes_received: 10_000 + 42 * 20,
         datagrams_sent: 990,
         batches_sent: 99,
         open_calls: 1,
@@ -52,6 +54,8 @@ pub(crate) fn sample() -> Vec<EndpointStats> {
         batches_sent: 1000,
         bytes_sent: 1_000_000,
         bytes_received: 20_000,
+        link_bytes_sent: 1_000_000 + 42 * 2000,
+        link_bytes_received: 20_000 + 42 * 20,
     };
     let data = EndpointStats {
         plane: Shard::Data(1),
@@ -63,6 +67,8 @@ pub(crate) fn sample() -> Vec<EndpointStats> {
         batches_sent: 400,
         bytes_sent: 4_000_000,
         bytes_received: 40_000,
+        link_bytes_sent: 4_000_000 + 42 * 8000,
+        link_bytes_received: 40_000 + 42 * 40,
         ..EndpointStats::default()
     };
     vec![control, data]
