@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand};
 
-use crate::commands::{certs, config, demo, inspect, ls, node, pull, push, reload, remove, status, up};
+use crate::commands::{certs, config, demo, inspect, ls, node, pull, push, reload, remove, status, top, up};
 use crate::console::{Console, Notes, Output, refuse, report};
 use crate::failure::{Exit, Failure};
 use crate::logging::{self, Level};
@@ -56,6 +56,8 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Show how nodes are doing: connections, traffic, refusals.
     Status(status::Status),
+    /// Show what nodes move against what they may.
+    Top(top::Top),
     /// Have nodes read their settings again.
     Reload(reload::Reload),
     /// Run the roles that a settings file names, until SIGTERM.
@@ -73,6 +75,8 @@ impl Command {
     const fn level(&self) -> Level {
         match self {
             Self::Node(_) | Self::Up(_) => Level::Info,
+            // What is written to stderr would stand in the page.
+            Self::Top(_) => Level::Error,
             _ => Level::Warn,
         }
     }
@@ -128,6 +132,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Ls(ls) => ls.run(&console, herd).await,
         Command::Inspect(inspect) => inspect.run(&console, herd).await,
         Command::Status(status) => status.run(&console, herd).await,
+        Command::Top(top) => top.run(&console, herd).await,
         Command::Reload(reload) => reload.run(&console, herd).await,
         Command::Node(node) => node.run(&console).await,
         Command::Certs(certs) => certs.run(&console),

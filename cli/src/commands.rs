@@ -10,5 +10,7 @@ pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod reload;
 pub(crate) mod remove;
+mod shown;
 pub(crate) mod status;
+pub(crate) mod top;
 pub(crate) mod up;
