@@ -1,5 +1,6 @@
 //! `rdcq status`.
 
+mod bandwidth;
 mod table;
 
 use std::collections::BTreeMap;
@@ -7,16 +8,19 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 
 use clap::Args;
-use rdcq_client::OperationError;
+use rdcq_client::meter::{Reading, meter};
 use rdcq_client::status::{Told, status};
+use rdcq_client::{OperationError, Session};
 use rdcq_wire::Role;
-use rdcq_wire::message::{PeerTraffic, Traffic};
+use rdcq_wire::message::{PeerFlow, PeerTraffic, Traffic};
 use serde::Serialize;
 
 use crate::caller::{Caller, Rights};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::servers::{Server, Servers, Undone, ask_each, verdict};
+
+use bandwidth::{Bandwidth, Transfer};
 
 /// Show how nodes are doing: connections, traffic, refusals.
 #[derive(Debug, Args)]
@@ -33,7 +37,7 @@ impl Status {
         let caller = Caller::open(console, herd, Rights::Operator, None).await?;
         let session = &caller.session;
         let servers = self.servers.of(session);
-        let asking = ask_each(&servers, |server| status(session, server.role, server.addr));
+        let asking = ask_each(&servers, |server| answer(session, server));
         let asked = caller.attend(async { Ok(asking.await) }).await?;
         let verdict = verdict(console, &servers, &asked, UNTOLD);
         let nodes = servers.iter().zip(&asked);
@@ -41,6 +45,19 @@ impl Status {
         console.result(Some(caller.herd.as_str()), &Statuses { nodes: nodes.collect() })?;
         verdict
     }
+}
+
+/// What a node told of itself.
+struct Answer {
+    told: Told,
+    /// None of a node that does not know the question.
+    reading: Option<Reading>,
+}
+
+async fn answer(session: &Session, Server { role, addr }: Server) -> Result<Answer, OperationError> {
+    let told = status(session, role, addr).await?;
+    let reading = meter(session, Some(told.report.serving), addr).await.ok();
+    Ok(Answer { told, reading })
 }
 
 pub(super) const UNTOLD: Undone = Undone {
@@ -88,6 +105,10 @@ struct Figures {
     datagrams_sent: u64,
     batches_sent: u64,
     open: Connections,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bandwidth: Option<Bandwidth>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transfers: Option<Vec<Transfer>>,
     peers_open: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     peers: Option<Vec<Peer>>,
@@ -99,6 +120,11 @@ struct Peer {
     node: String,
     roles: Vec<&'static str>,
     plane: &'static str,
+    /// What the peer may be sent on all planes together, if it has a limit of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    egress_limit_bytes_per_second: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ingress_limit_bytes_per_second: Option<u64>,
     #[serde(flatten)]
     open: Connections,
 }
@@ -124,10 +150,13 @@ struct Connections {
 }
 
 impl Node {
-    fn of(server: Server, outcome: Result<&Told, &OperationError>, with_peers: bool) -> Self {
+    fn of(server: Server, outcome: Result<&Answer, &OperationError>, with_peers: bool) -> Self {
         let Server { role, addr } = server;
         let (role, state) = match outcome {
-            Ok(told) => (Some(told.report.serving), State::Told(Box::new(Figures::of(told, with_peers)))),
+            Ok(answer) => {
+                let figures = Figures::of(answer, with_peers);
+                (Some(answer.told.report.serving), State::Told(Box::new(figures)))
+            }
             Err(error) => (role, State::Silent { failure: error.code.to_string(), error: error.to_string() }),
         };
         Self { role: role.map(Role::name), addr, state }
@@ -135,7 +164,12 @@ impl Node {
 }
 
 impl Figures {
-    fn of(Told { report, peers }: &Told, with_peers: bool) -> Self {
+    fn of(Answer { told: Told { report, peers }, reading }: &Answer, with_peers: bool) -> Self {
+        let reading = reading.as_ref();
+        let transfers = |reading: &Reading| reading.transfers.iter().map(Transfer::of).collect();
+        let flows: BTreeMap<_, _> =
+            reading.iter().flat_map(|reading| &reading.peers).map(|flow| (&flow.node, flow)).collect();
+        let peer = |peer: &PeerTraffic| Peer::of(peer, flows.get(&peer.node).copied());
         let refused = report.refused.iter().map(|refused| (refused.why.to_string(), refused.count));
         Self {
             node: report.node.to_string(),
@@ -149,8 +183,10 @@ impl Figures {
             datagrams_sent: report.datagrams_sent,
             batches_sent: report.batches_sent,
             open: Connections::of(&report.open),
+            bandwidth: reading.map(Bandwidth::of),
+            transfers: reading.map(transfers),
             peers_open: report.peers_open,
-            peers: with_peers.then(|| peers.iter().map(Peer::of).collect()),
+            peers: with_peers.then(|| peers.iter().map(peer).collect()),
         }
     }
 
@@ -160,11 +196,13 @@ impl Figures {
 }
 
 impl Peer {
-    fn of(peer: &PeerTraffic) -> Self {
+    fn of(peer: &PeerTraffic, flow: Option<&PeerFlow>) -> Self {
         Self {
             node: peer.node.to_string(),
             roles: peer.roles.iter().map(Role::name).collect(),
             plane: peer.plane.name(),
+            egress_limit_bytes_per_second: flow.and_then(|flow| flow.egress_limit),
+            ingress_limit_bytes_per_second: flow.and_then(|flow| flow.ingress_limit),
             open: Connections::of(&peer.traffic),
         }
     }

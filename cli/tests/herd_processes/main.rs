@@ -8,3 +8,4 @@ mod command;
 mod file;
 mod killed_in_a_pull;
 mod killed_in_a_push;
+mod watched;

@@ -6,6 +6,8 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use indicatif::HumanBytes;
 
+use super::super::shown::{NOTHING, rate, span};
+use super::bandwidth::Bandwidth;
 use super::{Connections, Figures, Node, Peer, State, Statuses};
 
 const NODES: [&str; 9] =
@@ -24,35 +26,84 @@ const PEERS: [&str; 12] = [
     "sent",
     "received",
 ];
+const LIMITS: [&str; 8] = ["node", "role", "direction", "limit", "urgent", "normal", "background", "waiting"];
+const TRANSFERS: [&str; 6] = ["node", "role", "getting", "class", "done", "of"];
 /// Columns of names, which begin at the left; those of numbers end at the right.
 const NODE_NAMES: usize = 3;
 const PEER_NAMES: usize = 4;
-/// Stands for what is not known.
-const NOTHING: &str = "-";
+const LIMIT_NAMES: usize = 3;
+const TRANSFER_NAMES: usize = 4;
 
 impl fmt::Display for Statuses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut nodes = table(&NODES, NODE_NAMES);
         nodes.add_rows(self.nodes.iter().map(node_row));
         write!(f, "{}", nodes.trim_fmt())?;
-        let told = self.nodes.iter().filter_map(|node| match &node.state {
-            State::Told(figures) => Some((node, figures, figures.peers.as_ref()?)),
-            State::Silent { .. } => None,
-        });
+        write_if_any(f, &self.limits())?;
+        write_if_any(f, &self.transfers())?;
+        let told = self.told().filter_map(|(node, figures)| Some((node, figures, figures.peers.as_ref()?)));
         let mut peers = table(&PEERS, PEER_NAMES);
         let mut left_out = 0;
         for (node, figures, lines) in told {
             peers.add_rows(lines.iter().map(|peer| peer_row(node, figures, peer)));
             left_out += (figures.peers_open as usize).saturating_sub(lines.len());
         }
-        if !peers.is_empty() {
-            write!(f, "\n{}", peers.trim_fmt())?;
-        }
+        write_if_any(f, &peers)?;
         if left_out > 0 {
             write!(f, "\nand {left_out} peers with less traffic")?;
         }
         Ok(())
     }
+}
+
+impl Statuses {
+    fn told(&self) -> impl Iterator<Item = (&Node, &Figures)> {
+        self.nodes.iter().filter_map(|node| match &node.state {
+            State::Told(figures) => Some((node, &**figures)),
+            State::Silent { .. } => None,
+        })
+    }
+
+    /// What nodes may move that have a limit.
+    fn limits(&self) -> Table {
+        let mut limits = table(&LIMITS, LIMIT_NAMES);
+        for (node, figures) in self.told() {
+            for (name, direction) in figures.bandwidth.iter().flat_map(Bandwidth::directions) {
+                let Some(limit) = direction.limit_bytes_per_second else { continue };
+                let classes = direction.classes.iter().map(|class| HumanBytes(class.bytes).to_string());
+                let mut row = names(node, figures);
+                row.extend([name.to_owned(), rate(limit)]);
+                row.extend(classes);
+                row.push(direction.waiting.to_string());
+                limits.add_row(row);
+            }
+        }
+        limits
+    }
+
+    /// What is on its way to nodes.
+    fn transfers(&self) -> Table {
+        let mut transfers = table(&TRANSFERS, TRANSFER_NAMES);
+        for (node, figures) in self.told() {
+            for transfer in figures.transfers.iter().flatten() {
+                let mut row = names(node, figures);
+                row.extend([transfer.tag.clone(), transfer.class.to_owned()]);
+                row.extend(
+                    [transfer.done_bytes, transfer.size_bytes].map(|bytes| HumanBytes(bytes).to_string()),
+                );
+                transfers.add_row(row);
+            }
+        }
+        transfers
+    }
+}
+
+fn names(node: &Node, figures: &Figures) -> Vec<String> {
+    vec![figures.node.clone(), node.role.unwrap_or(NOTHING).to_owned()]
+}
+
+fn write_if_any(f: &mut fmt::Formatter<'_>, table: &Table) -> fmt::Result {
+    if table.is_empty() { Ok(()) } else { write!(f, "\n{}", table.trim_fmt()) }
 }
 
 fn table(header: &[&str], names: usize) -> Table {
@@ -108,25 +159,17 @@ fn peer_row(node: &Node, figures: &Figures, Peer { node: peer, plane, open, .. }
     ]
 }
 
-/// A time span in its two largest units.
-fn span(ms: u64) -> String {
-    let seconds = ms / 1000;
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
-        (0, ..) => format!("{hours}h {minutes}m"),
-        _ => format!("{days}d {hours}h"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rdcq_client::OperationError;
+    use rdcq_client::meter::Reading;
     use rdcq_client::status::Told;
-    use rdcq_wire::message::{PeerTraffic, Plane, Refused, StatusReport, Traffic};
-    use rdcq_wire::{ErrorCode, List, Role};
+    use rdcq_wire::message::{
+        ClassFlow, Flow, Metered, PeerFlow, PeerTraffic, Plane, Refused, StatusReport, Traffic, Transfer,
+    };
+    use rdcq_wire::{Class, Digest, ErrorCode, List, Role};
 
+    use super::super::Answer;
     use super::*;
     use crate::servers::Server;
 
@@ -169,7 +212,40 @@ mod tests {
             peers_open: 11,
             peers: 1,
         };
-        let told = Told { report, peers: vec![peer] };
+        let transfer = Transfer {
+            tag: "k:7".to_owned().into(),
+            digest: Digest::from_bytes([7; 32]),
+            class: Class::Urgent,
+            done: 1024,
+            size: 2048,
+        };
+        let class = |class| ClassFlow { class, moved: 3072, weight: 4, minimum: None, ceiling: Some(7) };
+        let egress =
+            Flow { limit: Some(100_000_000), waiting: 3, classes: List::first_of(Class::ALL.map(class)) };
+        let flow = PeerFlow {
+            node: "agent-1".parse().unwrap(),
+            connections: 2,
+            sent: 1,
+            received: 2,
+            egress_limit: Some(1_000_000),
+            ingress_limit: None,
+        };
+        let metered = Metered {
+            node: "origin-1".parse().unwrap(),
+            serving: Role::Origin,
+            at_ms: 61_000,
+            sent: 4_000_000,
+            received: 5000,
+            connections: 2,
+            egress,
+            ingress: Flow::default(),
+            peers_open: 1,
+            peers: 1,
+            transfers_open: 1,
+            transfers: 1,
+        };
+        let reading = Some(Reading { metered, peers: vec![flow], transfers: vec![transfer] });
+        let told = Answer { told: Told { report, peers: vec![peer] }, reading };
         let gone = OperationError::new(ErrorCode::Unavailable, "nobody is there");
         let at = |role, port| Server { role: Some(role), addr: ([127, 0, 0, 1], port).into() };
         Statuses {
@@ -191,7 +267,7 @@ mod tests {
                 .collect()
         };
         let rows = cells(statuses(false).to_string());
-        assert_eq!(rows.len(), 3);
+        assert_eq!(rows.len(), 7);
         assert_eq!(rows[0], NODES);
         let origin = [
             "origin-1",
@@ -206,10 +282,15 @@ mod tests {
         ];
         assert_eq!(rows[1], origin);
         assert_eq!(rows[2], ["-", "tracker", "127.0.0.1:7404", "unavailable", "", "", "", "", ""]);
+        assert_eq!(rows[3], LIMITS);
+        let limits = ["origin-1", "origin", "egress", "800 Mbit/s", "3.00 KiB", "3.00 KiB", "3.00 KiB", "3"];
+        assert_eq!(rows[4], limits);
+        assert_eq!(rows[5], TRANSFERS);
+        assert_eq!(rows[6], ["origin-1", "origin", "k:7", "urgent", "1.00 KiB", "2.00 KiB"]);
         let text = statuses(true).to_string();
         assert!(text.ends_with("\nand 10 peers with less traffic"), "{text}");
         let rows = cells(text);
-        assert_eq!((rows.len(), &rows[3][..]), (5, &PEERS.map(str::to_owned)[..]));
+        assert_eq!((rows.len(), &rows[7][..]), (9, &PEERS.map(str::to_owned)[..]));
         let peer = [
             "origin-1",
             "origin",
@@ -224,7 +305,7 @@ mod tests {
             "1.00 MiB",
             "2.00 KiB",
         ];
-        assert_eq!(rows[4], peer);
+        assert_eq!(rows[8], peer);
     }
 
     #[test]
@@ -236,16 +317,23 @@ mod tests {
         assert_eq!(nodes[0]["open"]["loss"], 0.005);
         assert_eq!(nodes[0]["peers"][0]["plane"], "data");
         assert_eq!(nodes[0]["peers"][0]["rtt_us"], 1234);
+        assert_eq!(nodes[0]["peers"][0]["egress_limit_bytes_per_second"], 1_000_000);
+        let egress = &nodes[0]["bandwidth"]["egress"];
+        assert_eq!(
+            (&egress["bytes"], &egress["limit_bytes_per_second"]),
+            (&4_000_000.into(), &100_000_000.into())
+        );
+        let class = serde_json::json!({
+            "class": "urgent", "bytes": 3072, "weight": 4,
+            "minimum_bytes_per_second": null, "ceiling_bytes_per_second": 7,
+        });
+        assert_eq!(egress["classes"][0], class);
+        assert_eq!(nodes[0]["bandwidth"]["ingress"]["limit_bytes_per_second"], serde_json::Value::Null);
+        assert_eq!(nodes[0]["transfers"][0]["done_bytes"], 1024);
         let silent = serde_json::json!({
             "role": "tracker", "addr": "127.0.0.1:7404", "failure": "unavailable", "error": "nobody is there",
         });
         assert_eq!(nodes[1], silent);
         assert!(json(false)["nodes"][0].get("peers").is_none());
-    }
-
-    #[test]
-    fn time_spans_are_shown_in_their_two_largest_units() {
-        let spans = [0, 59_999, 60_000, 3_599_000, 3_600_000, 90_061_000].map(span);
-        assert_eq!(spans, ["0s", "59s", "1m 0s", "59m 59s", "1h 0m", "1d 1h"]);
     }
 }
