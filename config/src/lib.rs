@@ -10,6 +10,7 @@
 mod address;
 mod bandwidth;
 mod change;
+mod congestion;
 mod duration;
 mod error;
 mod sections;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bandwidth::{BandwidthConfig, ClassConfig, ClassesConfig, DirectionConfig, WindowConfig};
 pub use change::Change;
+pub use congestion::{Congestion, UnknownCongestion};
 pub use error::{ConfigError, Invalid};
 pub use sections::{
     AdminConfig, AgentConfig, BuildIndexConfig, ClientConfig, HerdAddresses, IdentityFiles, Limits,

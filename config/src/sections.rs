@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{address, duration};
+use crate::{Congestion, address, duration, text};
 
 /// `[identity]`: the files that say who the node is, all PEM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +169,9 @@ impl Default for Limits {
 pub struct Transport {
     /// Largest datagram payload that is tried where pieces go, in bytes. What the path carries is found out.
     pub max_datagram: u16,
+    /// Who decides how much is on the way to a peer.
+    #[serde(with = "text")]
+    pub congestion: Congestion,
 }
 
 impl Transport {
@@ -180,7 +183,7 @@ impl Transport {
 
 impl Default for Transport {
     fn default() -> Self {
-        Self { max_datagram: defaults::MAX_DATAGRAM }
+        Self { max_datagram: defaults::MAX_DATAGRAM, congestion: Congestion::default() }
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use rdcq_config::{
     AdminConfig, AgentConfig, BandwidthConfig, BuildIndexConfig, ClassConfig, ClassesConfig, ClientConfig,
-    Config, ConfigError, DirectionConfig, HerdAddresses, IdentityFiles, Invalid, Limits, OriginConfig,
-    ProxyConfig, TrackerConfig, Transport, WindowConfig, defaults,
+    Config, ConfigError, Congestion, DirectionConfig, HerdAddresses, IdentityFiles, Invalid, Limits,
+    OriginConfig, ProxyConfig, TrackerConfig, Transport, WindowConfig, defaults,
 };
 use rdcq_wire::{RateLimit, Role};
 
@@ -93,7 +93,7 @@ fn full() -> Config {
         client: Some(ClientConfig { agent: local(5) }),
         admin: Some(AdminConfig { listen: local(6) }),
         limits: Limits { max_connections: 7, max_connections_per_node: 3, drain: Duration::ZERO },
-        transport: Transport { max_datagram: 1452 },
+        transport: Transport { max_datagram: 1452, congestion: Congestion::Bbr },
         bandwidth: Some(bandwidth()),
     }
 }
@@ -236,6 +236,22 @@ fn a_bad_duration_is_refused_with_the_form_of_a_good_one() {
     );
     let error = refusal("[limits]\ndrain = 10\n");
     assert!(error.starts_with("rdcq.toml:6: limits.drain: invalid type: integer `10`"), "{error}");
+}
+
+#[test]
+fn a_congestion_controller_is_one_of_those_that_there_are() {
+    for one in Congestion::ALL {
+        let config = parse(&format!("[client]\n[transport]\ncongestion = '{one}'\n")).unwrap();
+        assert_eq!(config.transport.congestion, one);
+    }
+    for unknown in ["vegas", "BBR", ""] {
+        assert_eq!(
+            refusal(&format!("[transport]\ncongestion = '{unknown}'\n")),
+            format!(
+                "rdcq.toml:6: transport.congestion: {unknown:?} is not a congestion controller; write \"cubic\", \"new-reno\" or \"bbr\""
+            )
+        );
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rdcq_certs::Credentials;
 use rdcq_config::{Limits, Transport};
 use rdcq_env::Env;
 use rdcq_store::{CatalogueError, StoreError};
-use rdcq_transport::{DataPorts, Endpoint, OpenError, Pool, Service};
+use rdcq_transport::{Congestion, DataPorts, Endpoint, OpenError, Pool, Service};
 use rdcq_wire::{Identity, Role};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -96,6 +96,11 @@ fn transport_limits(member: &Member, data_ports: DataPorts) -> rdcq_transport::L
         max_connections: limits.max_connections as usize,
         max_connections_per_node: limits.max_connections_per_node as usize,
         max_datagram: transport.max_datagram,
+        congestion: match transport.congestion {
+            rdcq_config::Congestion::Cubic => Congestion::Cubic,
+            rdcq_config::Congestion::NewReno => Congestion::NewReno,
+            rdcq_config::Congestion::Bbr => Congestion::Bbr,
+        },
         data_ports,
         ..rdcq_transport::Limits::default()
     }

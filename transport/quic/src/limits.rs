@@ -42,6 +42,8 @@ pub struct Limits {
     /// Largest datagram payload that is tried on data connections, in bytes. 1,452 fits Ethernet with IPv6. Ten of them are
     /// sent at once and must stay below 64 KiB, or every batch is lost: so 6,500 for jumbo frames, and not 8,952.
     pub max_datagram: u16,
+    /// Who decides how much is on the way to a peer.
+    pub congestion: Congestion,
     /// Where data connections arrive.
     pub data_ports: DataPorts,
     /// Most connections that a [`Pool`](crate::Pool) keeps; beyond, those used longest ago go.
@@ -63,6 +65,17 @@ pub enum DataPorts {
     These(Vec<u16>),
 }
 
+/// Who decides how much is on the way to a peer: quinn's controllers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Congestion {
+    /// Takes a lost datagram for a full queue, and is back at its old window within seconds.
+    Cubic,
+    /// Takes a lost datagram for a full queue, and grows by one datagram a round trip.
+    NewReno,
+    /// Sends at the rate that arrives, whatever is lost.
+    Bbr,
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -78,6 +91,7 @@ impl Default for Limits {
             keep_alive: Duration::from_secs(54),
             max_call: Duration::from_secs(24 * 3600),
             max_datagram: 6500,
+            congestion: Congestion::Cubic,
             data_ports: DataPorts::Any,
             max_pooled: 1024,
             close_idle: Duration::from_secs(600),

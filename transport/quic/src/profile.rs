@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::hmac;
+use quinn::congestion::{BbrConfig, ControllerFactory, CubicConfig, NewRenoConfig};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ConnectionId, ConnectionIdGenerator, TransportConfig, VarInt};
 use rand::rngs::StdRng;
@@ -12,7 +13,7 @@ use rdcq_env::Env;
 
 use crate::link::Side;
 use crate::shield::Shield;
-use crate::{Limits, OpenError, Plane, Security};
+use crate::{Congestion, Limits, OpenError, Plane, Security};
 
 /// The knobs of one kind of connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub(crate) struct Profile {
     /// Datagrams after which the peer should acknowledge, if it is to wait for more than QUIC's two.
     ack_after: Option<u32>,
     /// Bytes on the way before the first acknowledgement.
-    initial_window: Option<u64>,
+    initial_window: u64,
 }
 
 impl Profile {
@@ -52,7 +53,7 @@ impl Profile {
         ack_after: Some(10),
         // QUIC's own ten datagrams are as many as come before an acknowledgement: who asks for much at once would wait
         // for the delay that these may have, over and over.
-        initial_window: Some(64 * 1024),
+        initial_window: 64 * 1024,
     };
 
     /// Connections that carry pieces: few, and never idle for long.
@@ -66,7 +67,7 @@ impl Profile {
         batches: true,
         find_mtu: true,
         ack_after: Some(20),
-        initial_window: Some(128 * 1024),
+        initial_window: 128 * 1024,
     };
 
     pub(crate) const fn of(plane: Plane) -> Self {
@@ -117,10 +118,6 @@ fn transport(
         acks.ack_eliciting_threshold(datagrams.into()).max_ack_delay(Some(ACK_DELAY));
         acks
     });
-    let mut congestion = quinn::congestion::CubicConfig::default();
-    if let Some(window) = profile.initial_window {
-        congestion.initial_window(window);
-    }
 
     let mut config = TransportConfig::default();
     config
@@ -138,7 +135,7 @@ fn transport(
         .enable_segmentation_offload(profile.batches)
         .mtu_discovery_config(mtu)
         .ack_frequency_config(acks)
-        .congestion_controller_factory(Arc::new(congestion))
+        .congestion_controller_factory(controller(limits.congestion, profile.initial_window))
         .max_idle_timeout(Some(idle))
         // One side is enough, and the one that opened the connection is the one that wants it.
         .keep_alive_interval((side == Side::Dialled).then_some(limits.keep_alive))
@@ -147,6 +144,27 @@ fn transport(
         // It lets bystanders measure round trips.
         .allow_spin(false);
     Ok(Arc::new(config))
+}
+
+/// What makes controllers for connections that begin with `window` bytes on the way.
+fn controller(congestion: Congestion, window: u64) -> Arc<dyn ControllerFactory + Send + Sync> {
+    match congestion {
+        Congestion::Cubic => {
+            let mut cubic = CubicConfig::default();
+            cubic.initial_window(window);
+            Arc::new(cubic)
+        }
+        Congestion::NewReno => {
+            let mut reno = NewRenoConfig::default();
+            reno.initial_window(window);
+            Arc::new(reno)
+        }
+        Congestion::Bbr => {
+            let mut bbr = BbrConfig::default();
+            bbr.initial_window(window);
+            Arc::new(bbr)
+        }
+    }
 }
 
 /// `reset_secret` is the same each time the node starts: peers of a node that was killed are then told at once by its
@@ -270,6 +288,19 @@ mod tests {
         assert_ne!(draw(7), draw(8));
         assert_ne!(draw(7)[0], draw(7)[1]);
         assert_eq!(draw(7)[0].len(), CID_LEN);
+    }
+
+    #[tokio::test]
+    async fn a_connection_has_the_controller_and_the_window_that_were_asked_for() {
+        let now = Env::simulated(1, SimDisk::new()).now().into_std();
+        let is = |congestion, is: fn(&dyn std::any::Any) -> bool| {
+            let made = controller(congestion, 77_777).build(now, 1200);
+            assert_eq!(made.initial_window(), 77_777);
+            assert!(is(&*made.into_any()), "{congestion:?}");
+        };
+        is(Congestion::Cubic, |any| any.is::<quinn::congestion::Cubic>());
+        is(Congestion::NewReno, |any| any.is::<quinn::congestion::NewReno>());
+        is(Congestion::Bbr, |any| any.is::<quinn::congestion::Bbr>());
     }
 
     #[tokio::test]
