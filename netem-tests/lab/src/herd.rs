@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 use rdcq_certs::{Authority, KeyKind};
+use rdcq_config::Congestion;
 use rdcq_env::Env;
 use rdcq_wire::{Class, Identity, Role};
+use rustix::process::Signal;
 use tokio::task::JoinHandle;
 
-use crate::namespaces::Network;
+use crate::namespaces::{Network, Running};
 use crate::puller::Pulled;
 
 /// Where the servers listen.
@@ -30,13 +32,17 @@ struct Herd {
     authority: Authority,
     now_ms: u64,
     server: Ipv4Addr,
+    congestion: Congestion,
 }
 
 /// Servers on the first host of a network, with a file to be pulled.
 pub(crate) struct Source {
     herd: Herd,
+    process: Running,
     /// The servers' settings but for their limits.
     settings: String,
+    /// What was pushed.
+    file: PathBuf,
     digest: String,
     manifest: String,
 }
@@ -45,6 +51,25 @@ pub(crate) struct Source {
 pub(crate) struct Puller {
     host: usize,
     config: String,
+}
+
+/// A node through which a file is pulled.
+pub(crate) struct Agent {
+    host: usize,
+    process: Running,
+    client: String,
+    target: PathBuf,
+    data: PathBuf,
+    log: PathBuf,
+}
+
+/// How long a pull took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fetched {
+    /// From the last request to the agent to the last verified byte.
+    pub(crate) seconds: f64,
+    /// From the command's start to its end.
+    pub(crate) command_seconds: f64,
 }
 
 /// What a puller does.
@@ -63,11 +88,12 @@ pub(crate) struct Ask {
 
 impl Herd {
     /// A herd whose servers are at `server`.
-    fn new(folder: &Path, server: Ipv4Addr) -> anyhow::Result<Self> {
+    fn new(folder: &Path, server: Ipv4Addr, congestion: Congestion) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder)?;
         let now_ms = Env::system().unix_ms();
         let authority = Authority::generate("lab".parse()?, KeyKind::P256, now_ms)?;
         fs::write(folder.join("ca.pem"), authority.cert_pem())?;
-        Ok(Self { folder: folder.to_owned(), authority, now_ms, server })
+        Ok(Self { folder: folder.to_owned(), authority, now_ms, server, congestion })
     }
 
     /// Makes the certificate of a node, and returns the section of settings that names it.
@@ -101,6 +127,11 @@ impl Herd {
         ))
     }
 
+    /// The section of settings for links of Ethernet.
+    fn transport(&self) -> String {
+        format!("[transport]\nmax_datagram = 1452\ncongestion = \"{}\"\n", self.congestion)
+    }
+
     fn origin(&self) -> SocketAddr {
         SocketAddr::from((self.server, 7402))
     }
@@ -115,7 +146,7 @@ impl Herd {
         let sections = PORTS.map(|(role, port)| {
             format!("[{}]\nlisten = \"{}:{port}\"\n", role.name().replace('-', "_"), self.server)
         });
-        let limits = "[limits]\nmax_connections_per_node = 4096\n[transport]\nmax_datagram = 1452\n";
+        let limits = format!("[limits]\nmax_connections_per_node = 4096\n{}", self.transport());
         let new = self.folder.join("servers.toml.new");
         fs::write(&new, format!("{settings}{}{limits}{bandwidth}", sections.concat()))?;
         Ok(fs::rename(new, self.servers_toml())?)
@@ -123,27 +154,34 @@ impl Herd {
 }
 
 impl Source {
-    /// Starts the servers, and pushes `size` bytes.
+    /// Starts the servers on the first host, and pushes `size` bytes.
     pub(crate) fn start(folder: &Path, network: &mut Network, size: u64) -> anyhow::Result<Self> {
-        let herd = Herd::new(folder, network.host(0).ip)?;
+        Self::start_on(0, folder, network, size, Congestion::default())
+    }
+
+    /// Starts servers with this congestion controller on a host, and pushes `size` bytes.
+    pub(crate) fn start_on(
+        host: usize,
+        folder: &Path,
+        network: &mut Network,
+        size: u64,
+        congestion: Congestion,
+    ) -> anyhow::Result<Self> {
+        let herd = Herd::new(folder, network.host(host).ip, congestion)?;
         let settings =
             herd.issue("servers", &[Role::Proxy, Role::Origin, Role::BuildIndex, Role::Tracker])?;
         herd.write_servers(&settings, "")?;
         let (rdcq, servers) = (rdcq()?, herd.servers_toml().display().to_string());
         let log = folder.join("servers.log");
-        network.start(0, &[&rdcq, "node", "--config", &servers], &log)?;
-        let began = Instant::now();
-        while !fs::read_to_string(&log)?.contains("ready") {
-            ensure!(began.elapsed() < PATIENCE, "the servers do not start: {}", fs::read_to_string(&log)?);
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let process = network.start(host, &[&rdcq, "node", "--config", &servers], &log)?;
+        until_ready(&log)?;
         let client = herd.issue("client", &[Role::Client, Role::Operator])?;
         let client_toml = folder.join("client.toml");
         fs::write(&client_toml, format!("{client}[client]\n"))?;
-        let source = folder.join("source");
-        write_random(&source, size)?;
-        let (client, source) = (client_toml.display().to_string(), source.display().to_string());
-        let host = network.host(0);
+        let file = folder.join("source");
+        write_random(&file, size)?;
+        let (client, source) = (client_toml.display().to_string(), file.display().to_string());
+        let host = network.host(host);
         let run = |command: &[&str]| {
             host.run(&[&[&*rdcq, "--output", "json", "--herd", &client], command].concat())
         };
@@ -154,12 +192,92 @@ impl Source {
             record[key].as_str().map(str::to_owned).with_context(|| format!("no {key} in {record}"))
         };
         let (digest, manifest) = (text("digest")?, text("manifest")?);
-        Ok(Self { herd, settings, digest, manifest })
+        Ok(Self { herd, process, settings, file, digest, manifest })
+    }
+
+    /// Has the servers read their settings at once.
+    pub(crate) fn reload(&self, network: &Network) -> anyhow::Result<()> {
+        network.signal(&self.process, Signal::HUP)
     }
 
     /// Saves other limits of the servers, which hold within a second.
     pub(crate) fn limit(&self, bandwidth: &str) -> anyhow::Result<()> {
         self.herd.write_servers(&self.settings, bandwidth)
+    }
+}
+
+impl Agent {
+    /// Starts a node that has nothing yet. Its name is the only one of its kind.
+    pub(crate) fn start(
+        name: &str,
+        source: &Source,
+        network: &mut Network,
+        host: usize,
+    ) -> anyhow::Result<Self> {
+        let (herd, folder) = (&source.herd, &source.herd.folder);
+        let listen = SocketAddr::from((network.host(host).ip, 7405));
+        let path = |end: &str| folder.join(format!("{name}{end}"));
+        let settings = herd.issue(name, &[Role::Agent])?;
+        fs::write(path(".toml"), format!("{settings}[agent]\nlisten = \"{listen}\"\n{}", herd.transport()))?;
+        let client = herd.issue(&format!("{name}-client"), &[Role::Client])?;
+        fs::write(path("-client.toml"), format!("{client}[client]\nagent = \"{listen}\"\n"))?;
+        let (rdcq, config, log) = (rdcq()?, path(".toml").display().to_string(), path(".log"));
+        let process = network.start(host, &[&rdcq, "node", "--config", &config], &log)?;
+        until_ready(&log)?;
+        let client = path("-client.toml").display().to_string();
+        Ok(Self { host, process, client, target: path(".out"), data: path(".data"), log })
+    }
+
+    /// Pulls the source's file through it, unless that takes longer than `patience`.
+    pub(crate) fn pull(
+        &self,
+        network: &Network,
+        patience: Duration,
+    ) -> JoinHandle<anyhow::Result<Option<Fetched>>> {
+        let host = network.host(self.host).clone();
+        let (client, target) = (self.client.clone(), self.target.display().to_string());
+        tokio::task::spawn_blocking(move || {
+            let seconds = format!("{}s", patience.as_secs());
+            let command = [
+                &*rdcq()?,
+                "--output",
+                "json",
+                "--herd",
+                &client,
+                "pull",
+                TAG,
+                "--dst-path",
+                &target,
+                "--timeout",
+                &seconds,
+            ];
+            let began = Instant::now();
+            let Some(said) = host.run_within(&command, patience)? else { return Ok(None) };
+            let command_seconds = began.elapsed().as_secs_f64();
+            let report: serde_json::Value = serde_json::from_str(&said).context(said)?;
+            let ms = report["fetch_ms"].as_u64().with_context(|| format!("no fetch_ms in {report}"))?;
+            Ok(Some(Fetched { seconds: ms as f64 / 1e3, command_seconds }))
+        })
+    }
+
+    /// Whether it has delivered what was pushed.
+    pub(crate) fn is_right(&self, source: &Source) -> anyhow::Result<bool> {
+        Ok(self.target.exists() && fs::read(&self.target)? == fs::read(&source.file)?)
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> anyhow::Result<String> {
+        Ok(fs::read_to_string(&self.log)?)
+    }
+
+    /// Ends it and drops what it has.
+    pub(crate) fn stop(self, network: &mut Network) -> anyhow::Result<()> {
+        network.stop(&self.process)?;
+        fs::remove_dir_all(&self.data)?;
+        if self.target.exists() {
+            fs::remove_file(&self.target)?;
+        }
+        Ok(())
     }
 }
 
@@ -214,6 +332,16 @@ impl Puller {
             serde_json::from_str(&said).context(said)
         }))
     }
+}
+
+/// Waits until a node serves.
+fn until_ready(log: &Path) -> anyhow::Result<()> {
+    let began = Instant::now();
+    while !fs::read_to_string(log)?.contains("ready") {
+        ensure!(began.elapsed() < PATIENCE, "the node does not start: {}", fs::read_to_string(log)?);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// The binary that was built beside this one.

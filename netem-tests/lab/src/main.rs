@@ -3,13 +3,23 @@
 //! What each subcommand shows and how to run it stands in `netem-tests/README.md`; the scripts beside it build what is needed.
 
 mod accuracy;
+mod beside_tcp;
 mod counters;
+mod fabric;
+mod faults;
 mod herd;
+mod link;
+mod links;
+mod means;
 mod namespaces;
+mod path;
 mod puller;
 mod reload;
 mod report;
 mod shares;
+mod switch;
+mod tcp;
+mod wire;
 
 use clap::{Parser, Subcommand};
 
@@ -30,18 +40,35 @@ enum Command {
     Classes(shares::Classes),
     /// Whether settings saved a hundred times a second, half of them garbage, disturb anything.
     Reload(reload::Arguments),
+    /// How long a pull takes over long and lossy links, for each congestion controller.
+    Links(links::Arguments),
+    /// What a pull leaves to a TCP flow on the same link, and has itself.
+    BesideTcp(beside_tcp::Arguments),
+    /// Whether a pull ends right across whatever a network does to packets.
+    Faults(faults::Arguments),
     /// Used by the others: prints an interface's counters.
     #[command(hide = true)]
     Count(counters::Arguments),
     /// Used by the others: a node that asks an origin for pieces on many streams.
     #[command(hide = true)]
     Puller(puller::Arguments),
+    /// Used by the others: sends over TCP.
+    #[command(hide = true)]
+    TcpSend(tcp::Send),
+    /// Used by the others: receives over TCP.
+    #[command(hide = true)]
+    TcpReceive(tcp::Receive),
 }
 
 fn main() -> anyhow::Result<()> {
     match Lab::parse().command {
         Command::Count(arguments) => counters::run(&arguments),
         Command::Puller(arguments) => run(puller::run(arguments)),
+        Command::TcpSend(arguments) => tcp::send(&arguments),
+        Command::TcpReceive(arguments) => tcp::receive(&arguments),
+        Command::Links(arguments) => run(until_interrupted(links::run(arguments))),
+        Command::BesideTcp(arguments) => run(until_interrupted(beside_tcp::run(arguments))),
+        Command::Faults(arguments) => run(until_interrupted(faults::run(arguments))),
         Command::Accuracy(arguments) => run(until_interrupted(accuracy::run(arguments))),
         Command::Fairness(arguments) => run(until_interrupted(shares::fairness(arguments))),
         Command::Reload(arguments) => run(until_interrupted(reload::run(arguments))),

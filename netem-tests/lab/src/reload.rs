@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use clap::Args;
 use rdcq_wire::{ByteRate, Class};
-use rustix::process::Signal;
 
 use crate::counters::{self, Counter};
 use crate::herd::{Ask, Puller, Source};
@@ -89,7 +88,7 @@ async fn save(network: &Network, source: &Source, arguments: &Arguments) -> anyh
         while counters::now() < row.at + ROW {
             for text in [settings(*rate, number), garbage(*rate, number)] {
                 source.limit(&text)?;
-                network.signal(0, Signal::HUP)?;
+                source.reload(network)?;
                 tick.tick().await;
             }
             number += 1;

@@ -1,8 +1,9 @@
 //! What is printed: one JSON object a line.
 
+use std::fmt;
 use std::io::Write as _;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// One figure of a run.
 #[derive(Serialize)]
@@ -18,4 +19,19 @@ pub(crate) struct Figure<'a> {
 /// Prints a line.
 pub(crate) fn print(line: &impl Serialize) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stdout(), "{}", serde_json::to_string(line)?)?)
+}
+
+/// A number of which three places are of interest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rounded(pub(crate) f64);
+
+impl Serialize for Rounded {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64((self.0 * 1e3).round() / 1e3)
+    }
+}
+
+/// As people write it.
+pub(crate) fn shown<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }

@@ -1,0 +1,120 @@
+//! Servers and a host that pulls from them, with a path in between that can be made bad.
+
+use std::path::Path as Folder;
+use std::time::Duration;
+
+use rdcq_config::Congestion;
+
+use crate::fabric::Way;
+use crate::herd::{Agent, Fetched, Source};
+use crate::link::Link;
+use crate::means::Means;
+use crate::namespaces::Network;
+
+/// How long pulls may take to be killed and ended after their patience.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Servers, one for each congestion controller and each on a host of its own, and a host that pulls.
+pub(crate) struct Path {
+    // In this order: what runs in the network ends before its folder goes.
+    pub(crate) network: Network,
+    pub(crate) sources: Vec<(Congestion, Source)>,
+    /// Agents started so far.
+    agents: u32,
+    _folder: tempfile::TempDir,
+}
+
+/// What a pull came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outcome {
+    /// None if it did not end in time.
+    pub(crate) fetched: Option<Fetched>,
+    /// Whether the file that was delivered is the one that was pushed.
+    pub(crate) right: bool,
+    /// Bytes that left the source's interface.
+    pub(crate) sent_bytes: u64,
+    /// How much of the machine was in use, from 0 to 1.
+    pub(crate) busy: f64,
+}
+
+impl Path {
+    /// Starts servers that offer a file of `size` bytes.
+    pub(crate) fn start(
+        controllers: &[Congestion],
+        size: u64,
+        wanted: Option<Means>,
+    ) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("rdcq-lab-").tempdir()?;
+        let mut network = Network::linked(u8::try_from(controllers.len() + 1)?, wanted)?;
+        let source = |(host, congestion): (usize, &Congestion)| {
+            let own: &Folder = &folder.path().join(congestion.name());
+            Ok((*congestion, Source::start_on(host, own, &mut network, size, *congestion)?))
+        };
+        let sources = controllers.iter().enumerate().map(source).collect::<anyhow::Result<_>>()?;
+        Ok(Self { network, sources, agents: 0, _folder: folder })
+    }
+
+    /// The host that pulls.
+    pub(crate) fn puller(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// Makes the path another one, the same way there and back.
+    pub(crate) fn set(&self, link: Link) -> anyhow::Result<()> {
+        self.network.link(self.puller(), Way::Up, link)?;
+        self.network.link(self.puller(), Way::Down, link)
+    }
+
+    /// Pulls from the `number`th source through a new agent, while `meanwhile` does what it likes to the path, which is
+    /// `link` at first. What the agent logged comes with what came of it.
+    pub(crate) async fn pull(
+        &mut self,
+        number: usize,
+        link: Link,
+        patience: Duration,
+        meanwhile: impl AsyncFnOnce(&Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<(Outcome, String)> {
+        self.agents += 1;
+        let name = format!("agent-{}", self.agents);
+        let (source, host) = (&self.sources[number].1, self.sources.len());
+        let agent = Agent::start(&name, source, &mut self.network, host)?;
+        self.set(link)?;
+        let (sent, cpu) = (self.network.host(number).sent_bytes()?, Cpu::now()?);
+        let pull = agent.pull(&self.network, patience);
+        // What is done to the path ends with the pull.
+        let both = async { tokio::try_join!(async { pull.await? }, meanwhile(self)) };
+        let fetched = tokio::time::timeout(patience + GRACE, both).await??.0;
+        let outcome = Outcome {
+            fetched,
+            right: agent.is_right(source)?,
+            sent_bytes: self.network.host(number).sent_bytes()? - sent,
+            busy: cpu.busy_since()?,
+        };
+        // The next agent starts on a good path.
+        self.set(Link::default())?;
+        let log = agent.log()?;
+        agent.stop(&mut self.network)?;
+        Ok((outcome, log))
+    }
+}
+
+/// Time of all cores so far, in ticks.
+struct Cpu {
+    idle: u64,
+    all: u64,
+}
+
+impl Cpu {
+    fn now() -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string("/proc/stat")?;
+        let ticks = text.lines().next().unwrap_or_default().split_whitespace().skip(1);
+        let ticks: Vec<u64> = ticks.filter_map(|ticks| ticks.parse().ok()).collect();
+        // The fourth is idle, the fifth waits for disks.
+        Ok(Self { idle: ticks.iter().skip(3).take(2).sum(), all: ticks.iter().sum() })
+    }
+
+    fn busy_since(&self) -> anyhow::Result<f64> {
+        let now = Self::now()?;
+        Ok(1.0 - (now.idle - self.idle) as f64 / (now.all - self.all).max(1) as f64)
+    }
+}
