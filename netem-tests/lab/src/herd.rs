@@ -23,6 +23,10 @@ const PORTS: [(Role, u16); 4] =
     [(Role::Proxy, 7401), (Role::Origin, 7402), (Role::BuildIndex, 7403), (Role::Tracker, 7404)];
 /// What is pushed.
 const TAG: &str = "lab:1";
+/// A tracker of the lab forgets agents soon: the next one is not to look for those that were ended before it.
+const TRACKER: &str = "peer_ttl = \"1s\"\n";
+/// When it has.
+pub(crate) const FORGOTTEN: Duration = Duration::from_millis(2500);
 /// How long a node may take to start, and a file to be there.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -144,7 +148,8 @@ impl Herd {
     /// Writes the servers' settings with these limits, in place of what was there.
     fn write_servers(&self, settings: &str, bandwidth: &str) -> anyhow::Result<()> {
         let sections = PORTS.map(|(role, port)| {
-            format!("[{}]\nlisten = \"{}:{port}\"\n", role.name().replace('-', "_"), self.server)
+            let rest = if role == Role::Tracker { TRACKER } else { "" };
+            format!("[{}]\nlisten = \"{}:{port}\"\n{rest}", role.name().replace('-', "_"), self.server)
         });
         let limits = format!("[limits]\nmax_connections_per_node = 4096\n{}", self.transport());
         let new = self.folder.join("servers.toml.new");

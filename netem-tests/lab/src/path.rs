@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdcq_config::Congestion;
 
 use crate::fabric::Way;
-use crate::herd::{Agent, Fetched, Source};
+use crate::herd::{Agent, FORGOTTEN, Fetched, Source};
 use crate::link::Link;
 use crate::means::Means;
 use crate::namespaces::Network;
@@ -94,6 +94,7 @@ impl Path {
         self.set(Link::default())?;
         let log = agent.log()?;
         agent.stop(&mut self.network)?;
+        tokio::time::sleep(FORGOTTEN).await;
         Ok((outcome, log))
     }
 }
