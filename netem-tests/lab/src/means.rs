@@ -22,7 +22,7 @@ const NETEM_LIMIT: u32 = 1 << 16;
 /// Bytes that the bucket lets pass at once: two packets of Ethernet.
 const BURST: u32 = 2 * 1514;
 
-/// What `tc` is told after `qdisc replace dev DEV` so that packets leave the device as over such a link; a rate takes a
+/// What `tc` is told after `qdisc add dev DEV` so that packets leave the device as over such a link; a rate takes a
 /// second one. The hole is not among them: it is the device's largest packet.
 pub(crate) fn netem(link: &Link) -> Vec<String> {
     let mut netem = format!("root handle 1: netem limit {NETEM_LIMIT}");

@@ -135,8 +135,10 @@ impl Network {
             let mtu = link.hole.unwrap_or(1500).to_string();
             ip(&["-n", &namespace, "link", "set", "dev", &device, "mtu", &mtu])?;
         }
+        // What is replaced keeps corruption, reordering and the bucket for the rate. The first time there is nothing to remove.
+        let _ = tool("tc", &["-n", &namespace, "qdisc", "del", "dev", &device, "root"]);
         for words in means::netem(&link) {
-            let told = ["-n", &namespace, "qdisc", "replace", "dev", &device];
+            let told = ["-n", &namespace, "qdisc", "add", "dev", &device];
             tool("tc", &told.into_iter().chain(words.split(' ')).collect::<Vec<_>>())?;
         }
         Ok(())
