@@ -9,5 +9,6 @@ mod demo;
 mod node;
 mod reload;
 mod status;
+mod top;
 mod up;
 mod user;
