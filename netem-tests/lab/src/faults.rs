@@ -19,6 +19,9 @@ const MIDDLE: Duration = Duration::from_millis(700);
 /// What still passes a hole: more than QUIC's least datagram.
 const HOLE: u16 = 1300;
 
+/// How many a short run has.
+const SHORT: usize = 4;
+
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// What the link carries each way.
@@ -42,7 +45,7 @@ pub(crate) struct Arguments {
     /// What makes the links; left out, netem where the kernel has it.
     #[arg(long)]
     means: Option<Means>,
-    /// Only what happens to packets from the start on, without heavy loss.
+    /// Duplicates, a hole and a cut alone, and a file of 8 MiB.
     #[arg(long)]
     short: bool,
 }
@@ -71,32 +74,35 @@ enum Fault {
     Cut(&'static [Way], Duration),
 }
 
-/// All of them, on a path that is otherwise like `link`.
+/// All of them, on a path that is otherwise like `link`; first those that any controller is through with soon.
 fn all(link: Link) -> Vec<(&'static str, Fault)> {
     let none = Faults::default();
     let always = |faults| Fault::Always(Link { faults, ..link });
     let (s, ms) = (Duration::from_secs, Duration::from_millis);
     vec![
         ("none", Fault::Always(link)),
-        ("5 % overtake by half a round trip", always(Faults { reorder: 0.05, ..none })),
         ("5 % come twice", always(Faults { duplicate: 0.05, ..none })),
+        ("a hole for more than 1300 bytes", Fault::Later(Link { hole: Some(HOLE), ..link })),
+        ("nothing to the puller for 2 s", Fault::Cut(&[Way::Down], s(2))),
+        ("5 % overtake by half a round trip", always(Faults { reorder: 0.05, ..none })),
         ("a bit is turned over in 1 %", always(Faults { corrupt: 0.01, ..none })),
         ("jitter of 5 ms", Fault::Always(Link { jitter: ms(5), ..link })),
-        ("a hole for more than 1300 bytes", Fault::Later(Link { hole: Some(HOLE), ..link })),
         ("5 % are lost", always(Faults { loss: 0.05, ..none })),
-        ("nothing to the puller for 2 s", Fault::Cut(&[Way::Down], s(2))),
         ("nothing from the puller for 2 s", Fault::Cut(&[Way::Up], s(2))),
         ("nothing either way for 5 s", Fault::Cut(&[Way::Up, Way::Down], s(5))),
     ]
 }
 
-pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(crate) async fn run(mut arguments: Arguments) -> anyhow::Result<()> {
+    if arguments.short {
+        arguments.size = 8 << 20;
+    }
     let ms = Duration::from_millis;
     let link = Link::path(arguments.rate, ms(arguments.queue), ms(arguments.rtt), 0.0);
     let mut path = Path::start(&arguments.controllers, arguments.size, arguments.means)?;
     let mut faults = all(link);
     if arguments.short {
-        faults.truncate(6);
+        faults.truncate(SHORT);
     }
     let mut wrong = Vec::new();
     for number in 0..arguments.controllers.len() {
