@@ -6,8 +6,10 @@ use std::str::FromStr;
 /// Who decides how much is on the way to a peer. `netem-tests/README.md` says what each gave on which link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Congestion {
-    /// Takes a lost datagram for a full queue, and is back at its old window within seconds (RFC 9438).
+    /// Cubic to which a loss counts only if datagrams wait in the path, or more than one in 16 is lost.
     #[default]
+    TolerantCubic,
+    /// Takes a lost datagram for a full queue, and is back at its old window within seconds (RFC 9438).
     Cubic,
     /// Takes a lost datagram for a full queue, and grows by one datagram a round trip (RFC 9002).
     NewReno,
@@ -17,11 +19,12 @@ pub enum Congestion {
 
 impl Congestion {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Cubic, Self::NewReno, Self::Bbr];
+    pub const ALL: [Self; 4] = [Self::TolerantCubic, Self::Cubic, Self::NewReno, Self::Bbr];
 
     /// As settings write it.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::TolerantCubic => "tolerant-cubic",
             Self::Cubic => "cubic",
             Self::NewReno => "new-reno",
             Self::Bbr => "bbr",
@@ -48,7 +51,9 @@ impl FromStr for Congestion {
 
 /// A text that is none of their names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a congestion controller; write \"cubic\", \"new-reno\" or \"bbr\"")]
+#[error(
+    "{text:?} is not a congestion controller; write \"tolerant-cubic\", \"cubic\", \"new-reno\" or \"bbr\""
+)]
 pub struct UnknownCongestion {
     text: String,
 }

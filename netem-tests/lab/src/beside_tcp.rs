@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 50)]
     queue: u64,
     /// Our controllers, one after the other.
-    #[arg(long, value_delimiter = ',', default_value = "cubic,new-reno,bbr")]
+    #[arg(long, value_delimiter = ',', default_value = "tolerant-cubic,cubic,new-reno,bbr")]
     controllers: Vec<Congestion>,
     /// TCP's controllers.
     #[arg(long, value_delimiter = ',', default_value = "cubic,bbr")]

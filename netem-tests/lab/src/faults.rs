@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 50)]
     queue: u64,
     /// The servers' controllers, one after the other.
-    #[arg(long, value_delimiter = ',', default_value = "cubic")]
+    #[arg(long, value_delimiter = ',', default_value = "tolerant-cubic")]
     controllers: Vec<Congestion>,
     /// Bytes of the file that is pulled.
     #[arg(long, default_value_t = 16 << 20)]

@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 50)]
     queue: u64,
     /// Controllers that take turns.
-    #[arg(long, value_delimiter = ',', default_value = "cubic,new-reno,bbr")]
+    #[arg(long, value_delimiter = ',', default_value = "tolerant-cubic,cubic,new-reno,bbr")]
     controllers: Vec<Congestion>,
     /// Bytes of the file that is pulled.
     #[arg(long, default_value_t = 16 << 20)]

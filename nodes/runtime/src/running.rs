@@ -97,6 +97,7 @@ fn transport_limits(member: &Member, data_ports: DataPorts) -> rdcq_transport::L
         max_connections_per_node: limits.max_connections_per_node as usize,
         max_datagram: transport.max_datagram,
         congestion: match transport.congestion {
+            rdcq_config::Congestion::TolerantCubic => Congestion::TolerantCubic,
             rdcq_config::Congestion::Cubic => Congestion::Cubic,
             rdcq_config::Congestion::NewReno => Congestion::NewReno,
             rdcq_config::Congestion::Bbr => Congestion::Bbr,

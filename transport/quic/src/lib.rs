@@ -40,6 +40,7 @@ mod socket;
 mod soon;
 pub mod stats;
 mod stream;
+mod tolerant;
 
 pub use bandwidth::{Bandwidth, BandwidthStats, Direction};
 pub use body::Body;

@@ -65,9 +65,11 @@ pub enum DataPorts {
     These(Vec<u16>),
 }
 
-/// Who decides how much is on the way to a peer: quinn's controllers.
+/// Who decides how much is on the way to a peer: quinn's controllers, and one of ours around quinn's cubic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Congestion {
+    /// Cubic to which a loss counts only if datagrams wait in the path, or more than one in 16 is lost.
+    TolerantCubic,
     /// Takes a lost datagram for a full queue, and is back at its old window within seconds.
     Cubic,
     /// Takes a lost datagram for a full queue, and grows by one datagram a round trip.
@@ -91,7 +93,7 @@ impl Default for Limits {
             keep_alive: Duration::from_secs(54),
             max_call: Duration::from_secs(24 * 3600),
             max_datagram: 6500,
-            congestion: Congestion::Cubic,
+            congestion: Congestion::TolerantCubic,
             data_ports: DataPorts::Any,
             max_pooled: 1024,
             close_idle: Duration::from_secs(600),

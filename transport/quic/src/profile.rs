@@ -13,6 +13,7 @@ use rdcq_env::Env;
 
 use crate::link::Side;
 use crate::shield::Shield;
+use crate::tolerant::TolerantCubicConfig;
 use crate::{Congestion, Limits, OpenError, Plane, Security};
 
 /// The knobs of one kind of connection.
@@ -149,6 +150,7 @@ fn transport(
 /// What makes controllers for connections that begin with `window` bytes on the way.
 fn controller(congestion: Congestion, window: u64) -> Arc<dyn ControllerFactory + Send + Sync> {
     match congestion {
+        Congestion::TolerantCubic => Arc::new(TolerantCubicConfig::new(window)),
         Congestion::Cubic => {
             let mut cubic = CubicConfig::default();
             cubic.initial_window(window);
@@ -298,6 +300,7 @@ mod tests {
             assert_eq!(made.initial_window(), 77_777);
             assert!(is(&*made.into_any()), "{congestion:?}");
         };
+        is(Congestion::TolerantCubic, |any| any.is::<crate::tolerant::TolerantCubic>());
         is(Congestion::Cubic, |any| any.is::<quinn::congestion::Cubic>());
         is(Congestion::NewReno, |any| any.is::<quinn::congestion::NewReno>());
         is(Congestion::Bbr, |any| any.is::<quinn::congestion::Bbr>());
