@@ -42,6 +42,8 @@ struct Herd {
 /// Servers on the first host of a network, with a file to be pulled.
 pub(crate) struct Source {
     herd: Herd,
+    /// Where the servers run.
+    host: usize,
     process: Running,
     /// The servers' settings but for their limits.
     settings: String,
@@ -186,9 +188,8 @@ impl Source {
         let file = folder.join("source");
         write_random(&file, size)?;
         let (client, source) = (client_toml.display().to_string(), file.display().to_string());
-        let host = network.host(host);
         let run = |command: &[&str]| {
-            host.run(&[&[&*rdcq, "--output", "json", "--herd", &client], command].concat())
+            network.host(host).run(&[&[&*rdcq, "--output", "json", "--herd", &client], command].concat())
         };
         run(&["push", "--tag", TAG, &source])?;
         let text = run(&["inspect", TAG])?;
@@ -197,7 +198,17 @@ impl Source {
             record[key].as_str().map(str::to_owned).with_context(|| format!("no {key} in {record}"))
         };
         let (digest, manifest) = (text("digest")?, text("manifest")?);
-        Ok(Self { herd, process, settings, file, digest, manifest })
+        Ok(Self { herd, host, process, settings, file, digest, manifest })
+    }
+
+    /// Runs a command of an operator on the servers' host, and returns its JSON.
+    pub(crate) async fn command(&self, network: &Network, words: &[&str]) -> anyhow::Result<String> {
+        let client = self.herd.folder.join("client.toml").display().to_string();
+        let command = [&[&*rdcq()?, "--output", "json", "--herd", &client], words].concat();
+        let command: Vec<String> = command.into_iter().map(str::to_owned).collect();
+        let host = network.host(self.host).clone();
+        let run = move || host.run(&command.iter().map(String::as_str).collect::<Vec<_>>());
+        tokio::task::spawn_blocking(run).await?
     }
 
     /// Has the servers read their settings at once.

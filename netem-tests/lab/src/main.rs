@@ -19,6 +19,7 @@ mod report;
 mod shares;
 mod switch;
 mod tcp;
+mod top;
 mod wire;
 
 use clap::{Parser, Subcommand};
@@ -40,6 +41,8 @@ enum Command {
     Classes(shares::Classes),
     /// Whether settings saved a hundred times a second, half of them garbage, disturb anything.
     Reload(reload::Arguments),
+    /// Whether `rdcq top` shows what the interface counts.
+    Top(top::Arguments),
     /// How long a pull takes over long and lossy links, for each congestion controller.
     Links(links::Arguments),
     /// What a pull leaves to a TCP flow on the same link, and has itself.
@@ -66,6 +69,7 @@ fn main() -> anyhow::Result<()> {
         Command::Puller(arguments) => run(puller::run(arguments)),
         Command::TcpSend(arguments) => tcp::send(&arguments),
         Command::TcpReceive(arguments) => tcp::receive(&arguments),
+        Command::Top(arguments) => run(until_interrupted(top::run(arguments))),
         Command::Links(arguments) => run(until_interrupted(links::run(arguments))),
         Command::BesideTcp(arguments) => run(until_interrupted(beside_tcp::run(arguments))),
         Command::Faults(arguments) => run(until_interrupted(faults::run(arguments))),
@@ -86,13 +90,15 @@ fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
 
 /// Ends on a signal as if the work had failed, so that namespaces and processes are cleaned up.
 async fn until_interrupted(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     tokio::select! {
         biased;
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
             anyhow::bail!("interrupted")
         }
+        _ = hangup.recv() => anyhow::bail!("hung up"),
         _ = terminate.recv() => anyhow::bail!("terminated"),
         done = work => done,
     }
