@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
 use rdcq_wire::{ByteRate, Class};
 
@@ -69,7 +70,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut worst = 0.0_f64;
     for Row { at, rate } in &rows {
         // Within a second of which most is at the new rate.
-        let Some(mean) = counters::mean(&samples, *at + EFFECTIVE, *at + ROW) else { continue };
+        let mean =
+            counters::mean(&samples, *at + EFFECTIVE, *at + ROW).context("a limit was not measured")?;
         let limit = rate.bytes_per_second() as f64;
         let off = (mean - limit) / limit * 100.0;
         worst = if off.abs() > worst.abs() { off } else { worst };
