@@ -113,7 +113,8 @@ impl Bucket {
     }
 
     fn most_reserve(&self) -> i128 {
-        i128::from(worth(self.rate, RESERVE)) * BYTE
+        // A slow rate may be off by two datagrams, which it is without it.
+        i128::from(worth(self.rate, RESERVE).saturating_sub(2 * DATAGRAM)) * BYTE
     }
 }
 
