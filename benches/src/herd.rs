@@ -151,14 +151,15 @@ impl Herd {
         let list = |addrs: &[SocketAddr]| format!("[\"{}\"]", addrs[0]);
         let HerdAddresses { proxies, origins, build_indexes, trackers } = &self.addresses;
         let (connections, datagram) = (self.max_connections, self.datagram);
+        let file = if name.starts_with("agent") { "agent" } else { "node" };
         format!(
             "data_dir = {:?}\n[identity]\nca = {:?}\ncert = {:?}\nkey = {:?}\n[herd]\nproxies = {}\norigins = {}\n\
              build_indexes = {}\ntrackers = {}\n[limits]\nmax_connections = {connections}\nmax_connections_per_node = {connections}\n\
              [transport]\nmax_datagram = {datagram}\n{}{sections}",
             self.folder.join(name),
             self.certs.join("ca.pem"),
-            self.certs.join("node.pem"),
-            self.certs.join("node.key"),
+            self.certs.join(format!("{file}.pem")),
+            self.certs.join(format!("{file}.key")),
             list(proxies),
             list(origins),
             list(build_indexes),
@@ -286,17 +287,20 @@ pub(crate) async fn run_node(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a CA and, under it, a certificate for every role at once, in a new folder.
+/// Makes a CA and, under it, certificates for every role at once, one for agents and one for all others, in a new folder.
 fn issue(folder: &Path) -> anyhow::Result<Credentials> {
     fs::create_dir_all(folder)?;
     let now = Host::system().env.unix_ms();
     let ca = Authority::generate("bench".parse()?, KeyKind::P256, now)?;
     let roles: RoleSet = Role::ALL.into_iter().collect();
-    let identity = Identity { herd: "bench".parse()?, node: "bench".parse()?, roles };
-    let issued = ca.issue(&identity, now)?;
     fs::write(folder.join("ca.pem"), ca.cert_pem())?;
-    fs::write(folder.join("node.pem"), &issued.cert_pem)?;
-    write_private(&folder.join("node.key"), &issued.key_pem)?;
+    // What a node sends to itself is no traffic, and not limited.
+    for (file, node) in [("node", "bench"), ("agent", "bench-agent")] {
+        let identity = Identity { herd: "bench".parse()?, node: node.parse()?, roles };
+        let issued = ca.issue(&identity, now)?;
+        fs::write(folder.join(format!("{file}.pem")), &issued.cert_pem)?;
+        write_private(&folder.join(format!("{file}.key")), &issued.key_pem)?;
+    }
     credentials(folder)
 }
 

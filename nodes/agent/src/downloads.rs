@@ -86,10 +86,11 @@ impl Downloads {
 
     /// What is on its way.
     pub(crate) fn transfers(&self) -> Vec<Transfer> {
-        let active = self.active();
-        let active = active.iter().filter_map(|(digest, download)| Some((*digest, download.upgrade()?)));
-        // Collected first: to drop the last hold on one takes the lock.
+        let held = self.active();
+        let active = held.iter().filter_map(|(digest, download)| Some((*digest, download.upgrade()?)));
         let active: Vec<_> = active.collect();
+        // Not while the last hold on one may go.
+        drop(held);
         let under_way = active.iter().filter(|(_, download)| download.outcome.get().is_none());
         let transfer = |(digest, download): &(Digest, Arc<Active>)| {
             let (done, size) = download.progress.get();

@@ -285,8 +285,11 @@ fn peers(apart: Option<&Apart<'_>>, after: &[PeerFlow]) -> Vec<Peer> {
     let then: BTreeMap<_, _> =
         apart.iter().flat_map(|apart| &apart.before.peers).map(|peer| (&peer.node, peer)).collect();
     let rate = |peer: &PeerFlow, of: fn(&PeerFlow) -> u64| {
-        let before = then.get(&peer.node).map_or(0, |then| of(then));
-        apart.and_then(|apart| apart.rate(before, of(peer)))
+        let apart = apart?;
+        // Of many peers only some are told: one that was not may have been there all the same.
+        let told_all = apart.before.peers.len() >= apart.before.metered.peers_open as usize;
+        let before = then.get(&peer.node).map(|then| of(then)).or_else(|| told_all.then_some(0))?;
+        apart.rate(before, of(peer))
     };
     let line = |peer: &PeerFlow| Peer {
         node: peer.node.to_string(),

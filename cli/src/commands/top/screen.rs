@@ -31,7 +31,12 @@ pub(super) struct Screen(DefaultTerminal);
 impl Screen {
     /// Takes the terminal, and reads its keys.
     pub(super) fn open() -> Result<(Self, mpsc::Receiver<Key>), Failure> {
-        let screen = Self(ratatui::try_init().map_err(|error| unusable(&error))?);
+        let terminal = ratatui::try_init().map_err(|error| {
+            // It may have been taken halfway.
+            ratatui::restore();
+            unusable(&error)
+        })?;
+        let screen = Self(terminal);
         let (keys, pressed) = mpsc::channel(KEYS);
         std::thread::Builder::new()
             .name("keys".to_owned())

@@ -30,7 +30,7 @@ pub struct Metered {
     pub node: NodeId,
     /// The role that answers.
     pub serving: Role,
-    /// When the figures were taken, in milliseconds since the role began to serve. All counters begin there.
+    /// When the figures were taken, in milliseconds since the role began to serve.
     pub at_ms: u64,
     /// Bytes sent on all connections that ever were.
     pub sent: u64,
