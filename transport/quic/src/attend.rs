@@ -163,10 +163,13 @@ impl Drop for Listed {
             close(&link.quic, CloseCode::Done, "");
         }
         link.word.silence();
-        shared.links().remove(&(link.side, *number));
         let port = shared.port(link.plane);
         let stats = link.quic.stats();
-        port.counters.closed(&stats, link.moved(&stats));
+        let moved = link.moved(&stats);
+        let mut links = shared.links();
+        links.remove(&(link.side, *number));
+        port.counters.closed(&stats, moved);
+        drop(links);
         if link.side == Side::Accepted {
             port.peers().give_back(&link.peer.node);
         }

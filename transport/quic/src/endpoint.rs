@@ -233,8 +233,12 @@ impl Endpoint {
 
     /// What each socket has done, and what it holds now. Looks at every connection, so ask seldom.
     pub fn stats(&self) -> Vec<EndpointStats> {
-        let links: Vec<_> = self.0.links().values().cloned().collect();
-        self.0.ports.iter().map(|port| port.stats(&links)).collect()
+        // Under one lock, so that a connection is either open or closed.
+        let links = self.0.links();
+        let closed: Vec<_> = self.0.ports.iter().map(|port| port.counters.of_closed()).collect();
+        let open: Vec<_> = links.values().cloned().collect();
+        drop(links);
+        self.0.ports.iter().zip(closed).map(|(port, closed)| port.stats(&open, closed)).collect()
     }
 
     /// Opens a control connection to a node of this herd that serves as `expect`, and waits until it is accepted.
@@ -413,11 +417,11 @@ impl Port {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stats(&self, links: &[Arc<Link>]) -> EndpointStats {
+    fn stats(&self, links: &[Arc<Link>], closed: Closed) -> EndpointStats {
         let own = links.iter().filter(|link| link.plane == self.plane);
         let connections: Vec<_> = own.map(|link| link.stats()).collect();
         let sum = |of: fn(&ConnectionStats) -> u64| connections.iter().map(of).sum::<u64>();
-        let Closed { sent, received, moved, datagrams, batches } = self.counters.of_closed();
+        let Closed { sent, received, moved, datagrams, batches } = closed;
         let (datagrams_sent, batches_sent) = match &self.figures {
             Some(figures) => (figures.datagrams(), figures.batches()),
             None => (datagrams + sum(|live| live.datagrams_sent), batches + sum(|live| live.batches_sent)),
@@ -499,9 +503,9 @@ impl Shared {
     pub(crate) fn link(&self, port: &Port, quic: quinn::Connection, peer: Identity, side: Side) -> Arc<Link> {
         let serves = self.serving.get().is_some();
         // The same text once, not once a connection.
-        let own = &self.security().identity.herd;
-        let peer = if peer.herd == *own { Identity { herd: own.clone(), ..peer } } else { peer };
-        let common = Common { activity: Arc::clone(&self.activity), bandwidth: self.bandwidth.clone() };
+        let Identity { herd, node: own, .. } = self.security().identity.clone();
+        let peer = if peer.herd == herd { Identity { herd, ..peer } } else { peer };
+        let common = Common { own, activity: Arc::clone(&self.activity), bandwidth: self.bandwidth.clone() };
         Link::new(&port.env, quic, peer, port.plane, side, serves, common)
     }
 

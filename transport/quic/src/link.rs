@@ -50,6 +50,8 @@ pub(crate) struct Link {
     opened: Instant,
     /// Whether the peer may ask here.
     serves: bool,
+    /// Whether the peer is the same node.
+    is_to_itself: bool,
     told: OnceLock<Told>,
     usable: AtomicBool,
     /// Closed because nothing came from the peer.
@@ -93,6 +95,8 @@ struct Told {
 /// What a connection has in common with all others of its node.
 #[derive(Clone)]
 pub(crate) struct Common {
+    /// The node's name.
+    pub(crate) own: NodeId,
     pub(crate) activity: Arc<Activity>,
     pub(crate) bandwidth: Bandwidth,
 }
@@ -107,7 +111,8 @@ impl Link {
         serves: bool,
         common: Common,
     ) -> Arc<Self> {
-        let Common { activity, bandwidth } = common;
+        let Common { own, activity, bandwidth } = common;
+        let is_to_itself = peer.node == own;
         Arc::new(Self {
             quic,
             peer,
@@ -116,6 +121,7 @@ impl Link {
             opened: env.now(),
             env: env.clone(),
             serves,
+            is_to_itself,
             told: OnceLock::new(),
             usable: AtomicBool::new(true),
             silent: AtomicBool::new(false),
@@ -226,7 +232,10 @@ impl Link {
 
     /// What it has moved, as interfaces count it.
     pub(crate) fn moved(&self, stats: &quinn::ConnectionStats) -> Moved {
-        Moved::of(stats, self.remote().is_ipv6())
+        if self.is_to_own_host() {
+            return Moved::default();
+        }
+        Moved::of(stats, self.remote().ip().to_canonical().is_ipv6())
     }
 
     /// Looks from time to time at what was really sent, and at how much may wait for the path: what is written ahead is sent at
@@ -262,14 +271,24 @@ impl Link {
         }
     }
 
-    /// Whether it is with a command on the same host, which no link has to carry.
+    /// Whether it is with a command on the same host, or between roles of one node: no link has to carry that.
     pub(crate) fn is_to_own_host(&self) -> bool {
         let serves =
             [Role::Proxy, Role::Origin, Role::Agent].into_iter().any(|role| self.peer.roles.contains(role));
-        !serves && self.remote().ip().to_canonical().is_loopback()
+        self.is_to_itself || (!serves && self.remote().ip().to_canonical().is_loopback())
     }
 
-    /// Waits until so many bytes may come. Of what the peer sends unasked, no more than a stream's window is here before.
+    /// Waits until so many bytes may be read that the peer sends unasked. Some are here already: they are charged now, not when they
+    /// came.
+    pub(crate) async fn admit(&self, class: Class, bytes: u64) {
+        if !self.bandwidth.is_limited(Direction::Ingress) {
+            return self.bandwidth.gate(Direction::Ingress).count(class, bytes);
+        }
+        let _announced = self.accounts().ingress.announce(bytes);
+        self.expect(class, bytes).await;
+    }
+
+    /// Waits until so many bytes may come.
     pub(crate) async fn expect(&self, class: Class, bytes: u64) {
         if !self.bandwidth.is_limited(Direction::Ingress) {
             return self.bandwidth.gate(Direction::Ingress).count(class, bytes);

@@ -53,6 +53,15 @@ impl<S: Service> Dispatch for Server<S> {
                 // An error has closed the connection or is a client's that gave up; a slow one need not be answered either.
                 Ok(Err(_)) | Err(_) => return sender.reset(ResetCode::Cancelled),
             };
+            let scope = scope(&shared, context);
+            if kind.carries_pieces() && body_len > 0 {
+                // Boxed: other requests are not to take the memory that this needs.
+                let room = Box::pin(make_room(&link, scope, body_len, sender.unwanted()));
+                if let Err(outcome) = room.await {
+                    drop(receiver);
+                    return conclude(sender, kind, context, outcome, shared.env.now()).await;
+                }
+            }
             // What comes with a request is in memory until it is dealt with.
             let _body = match shared.replies.try_reserve(&link.peer.node, body_len.into()) {
                 Ok(reservation) => reservation,
@@ -62,7 +71,6 @@ impl<S: Service> Dispatch for Server<S> {
                     return refuse(sender, context, busy(delay)).await;
                 }
             };
-            let scope = scope(&shared, context);
             sender.pace(&link, kind, scope.class);
             let (reply, back) = Reply::new(sender);
             let call = IncomingCall(Box::new(Parts {
@@ -147,11 +155,7 @@ impl<S: Service> Server<S> {
     async fn dispatch(&self, call: IncomingCall) -> Outcome {
         let (unwanted, deadline) = (call.unwanted(), call.0.scope.deadline);
         let service = Arc::clone(&self.service);
-        let handle = async move {
-            call.make_room().await;
-            service.call(call).await
-        };
-        let mut handler = pin!(AssertUnwindSafe(handle).catch_unwind());
+        let mut handler = pin!(AssertUnwindSafe(async move { service.call(call).await }).catch_unwind());
         let done = match poll!(&mut handler) {
             // Most are done at once, and need neither timer nor watch.
             Poll::Ready(done) => done,
@@ -167,6 +171,25 @@ impl<S: Service> Server<S> {
             }
         };
         done.map_or(Outcome::Panicked, Outcome::Done)
+    }
+}
+
+/// Waits until the node may take in what comes with a request, or says why it will not. Until it is read, the peer sends no more than
+/// the windows of the stream and of the connection.
+async fn make_room(
+    link: &Link,
+    scope: Scope,
+    body_len: u32,
+    unwanted: impl Future<Output = ()>,
+) -> Result<(), Outcome> {
+    if link.is_to_own_host() {
+        return Ok(());
+    }
+    tokio::select! {
+        biased;
+        () = link.admit(scope.class, body_len.into()) => Ok(()),
+        () = unwanted => Err(Outcome::Unwanted),
+        () = sleep_until(scope.deadline) => Err(Outcome::TimedOut),
     }
 }
 

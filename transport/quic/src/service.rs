@@ -118,16 +118,6 @@ impl IncomingCall {
         Ok(decode_as(self.0.kind, &self.0.header)?)
     }
 
-    /// Waits until the node may take in the request's body, if that is of pieces. Until it is read, the peer sends no more of it than
-    /// the stream's window.
-    pub(crate) async fn make_room(&self) {
-        let Parts { link, scope, kind, body, .. } = &*self.0;
-        if kind.carries_pieces() && body.remaining() > 0 && !link.is_to_own_host() {
-            // Boxed: other requests are not to take the memory that this needs.
-            Box::pin(link.expect(scope.class, body.remaining().into())).await;
-        }
-    }
-
     /// The request's body, still on the way.
     pub fn body(&mut self) -> &mut Body {
         &mut self.0.body

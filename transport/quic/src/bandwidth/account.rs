@@ -91,6 +91,8 @@ pub(crate) struct Account {
 struct Tally {
     /// Granted, corrections included, and what was moved before the account was opened.
     granted: u64,
+    /// Not granted yet, and perhaps moved already.
+    announced: u64,
     /// Who is charged for what no stream asked for.
     class: Class,
     /// The limit for which it was kept.
@@ -99,7 +101,8 @@ struct Tally {
 
 impl Account {
     fn open(gate: &Arc<Gate>, peer: &NodeId, moved: u64) -> Self {
-        let tally = Mutex::new(Tally { granted: moved, class: Class::default(), epoch: gate.epoch() });
+        let tally =
+            Mutex::new(Tally { granted: moved, announced: 0, class: Class::default(), epoch: gate.epoch() });
         Self { gate: Arc::clone(gate), peer: gate.join(peer), tally }
     }
 
@@ -118,6 +121,12 @@ impl Account {
         tally.class = class;
     }
 
+    /// Says that so much will be asked for that may be here before it is granted.
+    pub(crate) fn announce(&self, bytes: u64) -> Announced<'_> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).announced += bytes;
+        Announced { account: self, bytes }
+    }
+
     fn settle(&self, moved: u64, at_rest: bool) {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         let epoch = self.gate.epoch();
@@ -127,15 +136,29 @@ impl Account {
             return;
         }
         // While streams move, what was granted and not moved waits to be sent.
-        if moved > tally.granted || at_rest {
-            let bytes = moved.cast_signed() - tally.granted.cast_signed();
+        if moved > tally.granted.saturating_add(tally.announced) || at_rest {
+            let granted = moved.saturating_sub(tally.announced);
+            let bytes = granted.cast_signed() - tally.granted.cast_signed();
             let class = tally.class;
-            tally.granted = moved;
+            tally.granted = granted;
             drop(tally);
             if bytes != 0 {
                 self.gate.correct(Correction { peer: self.peer, class, bytes });
             }
         }
+    }
+}
+
+/// Bytes that will be granted, until they are or nobody waits for them any more.
+pub(crate) struct Announced<'a> {
+    account: &'a Account,
+    bytes: u64,
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        let mut tally = self.account.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.announced = tally.announced.saturating_sub(self.bytes);
     }
 }
 
