@@ -203,8 +203,8 @@ impl Source {
 
     /// Runs a command of an operator on the servers' host, and returns its JSON.
     pub(crate) async fn command(&self, network: &Network, words: &[&str]) -> anyhow::Result<String> {
-        let client = self.herd.folder.join("client.toml").display().to_string();
-        let command = [&[&*rdcq()?, "--output", "json", "--herd", &client], words].concat();
+        let (rdcq, client) = (rdcq()?, self.herd.folder.join("client.toml").display().to_string());
+        let command = [&[&*rdcq, "--output", "json", "--herd", &client], words].concat();
         let command: Vec<String> = command.into_iter().map(str::to_owned).collect();
         let host = network.host(self.host).clone();
         let run = move || host.run(&command.iter().map(String::as_str).collect::<Vec<_>>());
