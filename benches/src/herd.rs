@@ -18,6 +18,8 @@ use crate::processes::{self, Part};
 pub(crate) const ETHERNET_DATAGRAM: u16 = 1452;
 /// Bytes of a file that is pulled only to open connections; one piece.
 const OPENER: u64 = 10_000;
+/// How long nodes may take to meet whose instructions are counted.
+const COUNTED_HANDSHAKES: Duration = Duration::from_secs(60);
 /// Room for whatever a bench holds, and for those who ask beside.
 const CONNECTIONS_BESIDE: usize = 1000;
 
@@ -235,7 +237,11 @@ impl Seeded {
     /// with that.
     pub(crate) async fn count_pull(mut self) -> anyhow::Result<(f64, f64)> {
         let (opener, mut agent) = (self.push_opener().await?, self.herd.start_agent().await?);
-        self.open_through(&agent, &opener).await?;
+        let began = Instant::now();
+        // A handshake that is counted may take longer than callers wait.
+        while let Err(error) = self.open_through(&agent, &opener).await {
+            anyhow::ensure!(began.elapsed() < COUNTED_HANDSHAKES, "{error}");
+        }
         self.origin.forget_instructions()?;
         agent.part.forget_instructions()?;
         self.pull_through(&agent).await?;

@@ -201,6 +201,11 @@ impl Source {
         Ok(Self { herd, host, process, settings, file, digest, manifest })
     }
 
+    /// Where the origin listens.
+    pub(crate) fn origin(&self) -> SocketAddr {
+        self.herd.origin()
+    }
+
     /// Runs a command of an operator on the servers' host, and returns its JSON.
     pub(crate) async fn command(&self, network: &Network, words: &[&str]) -> anyhow::Result<String> {
         let (rdcq, client) = (rdcq()?, self.herd.folder.join("client.toml").display().to_string());

@@ -43,7 +43,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let pull = puller.pull(&network, &source, ask)?;
     tokio::time::sleep(BEFORE).await;
     let interval = format!("{}s", INTERVAL.as_secs());
-    let words = ["top", "--once", "--interval", &interval];
+    let origin = format!("origin={}", source.origin());
+    let words = ["top", &origin, "--once", "--interval", &interval];
     let (samples, said) = tokio::try_join!(
         counters::watch(network.host(0), Counter::Sent, INTERVAL + ASKING / 2),
         source.command(&network, &words),
