@@ -24,12 +24,9 @@ const MANY: u64 = 1 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct TolerantCubic {
     cubic: Cubic,
-    /// The shortest round trip of all.
+    /// Round trips: the least, and as they are now.
     least: Duration,
-    /// The shortest of the last acknowledgements. A smoothed one is still long when a queue has gone, and one loss would count twice.
     now: Duration,
-    /// The shortest of those that are being acknowledged.
-    batch: Option<Duration>,
     /// Bytes that arrived or were lost, lately.
     sent: u64,
     /// Those that were lost.
@@ -52,14 +49,7 @@ impl TolerantCubicConfig {
 impl ControllerFactory for TolerantCubicConfig {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         let cubic = Cubic::new(Arc::clone(&self.0), now, current_mtu);
-        Box::new(TolerantCubic {
-            cubic,
-            least: Duration::ZERO,
-            now: Duration::ZERO,
-            batch: None,
-            sent: 0,
-            lost: 0,
-        })
+        Box::new(TolerantCubic { cubic, least: Duration::ZERO, now: Duration::ZERO, sent: 0, lost: 0 })
     }
 }
 
@@ -86,15 +76,12 @@ impl TolerantCubic {
 
 impl Controller for TolerantCubic {
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
-        self.least = rtt.min();
-        let took = now.saturating_duration_since(sent);
-        self.batch = Some(self.batch.map_or(took, |batch| batch.min(took)));
+        (self.least, self.now) = (rtt.min(), rtt.get());
         self.count(bytes, 0);
         self.cubic.on_ack(now, sent, bytes, app_limited, rtt);
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest: Option<u64>) {
-        self.now = self.batch.take().unwrap_or(self.now);
         self.cubic.on_end_acks(now, in_flight, app_limited, largest);
     }
 
@@ -165,17 +152,6 @@ mod tests {
         assert_eq!(after_loss(28, false, 1200), WINDOW);
         assert_eq!(after_loss(29, false, 1200), WINDOW * 7 / 10);
         assert_eq!(after_loss(70, false, 1200), WINDOW * 7 / 10);
-    }
-
-    #[test]
-    fn what_waits_is_known_from_the_last_acknowledgements() {
-        let (mut tolerant, now) = with_queue(90, 1000);
-        tolerant.batch = Some(Duration::from_millis(21));
-        tolerant.on_end_acks(now, 0, false, None);
-        assert!(!tolerant.queues());
-        // An end without acknowledgements tells nothing.
-        tolerant.on_end_acks(now, 0, false, None);
-        assert_eq!(tolerant.now, Duration::from_millis(21));
     }
 
     #[test]
