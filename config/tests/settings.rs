@@ -248,7 +248,7 @@ fn a_congestion_controller_is_one_of_those_that_there_are() {
         assert_eq!(
             refusal(&format!("[transport]\ncongestion = '{unknown}'\n")),
             format!(
-                "rdcq.toml:6: transport.congestion: {unknown:?} is not a congestion controller; write \"cubic\", \"new-reno\" or \"bbr\""
+                "rdcq.toml:6: transport.congestion: {unknown:?} is not a congestion controller; write \"tolerant-cubic\", \"cubic\", \"new-reno\" or \"bbr\""
             )
         );
     }

@@ -184,7 +184,8 @@ mod tests {
         // Not more than some of it, however late.
         let before = draw(&mut bucket, MS * 20_000);
         let later: u64 = (20_001..=30_000).map(|ms| draw(&mut bucket, MS * ms)).sum();
-        assert_eq!((before, later), (5_000_000, 10_012_000_000));
+        assert_eq!(before, 5_000_000);
+        assert!((10_011_000_000..=10_012_001_000).contains(&later), "{later}");
     }
 
     #[test]

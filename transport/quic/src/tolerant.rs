@@ -146,24 +146,24 @@ mod tests {
         tolerant.window()
     }
 
-    #[test]
-    fn a_loss_counts_if_the_path_stays_full_with_a_smaller_window() {
+    #[tokio::test]
+    async fn a_loss_counts_if_the_path_stays_full_with_a_smaller_window() {
         assert_eq!(after_loss(20, false, 1200), WINDOW);
         assert_eq!(after_loss(28, false, 1200), WINDOW);
         assert_eq!(after_loss(29, false, 1200), WINDOW * 7 / 10);
         assert_eq!(after_loss(70, false, 1200), WINDOW * 7 / 10);
     }
 
-    #[test]
-    fn much_loss_counts_without_a_queue_and_so_do_marks_and_silence() {
+    #[tokio::test]
+    async fn much_loss_counts_without_a_queue_and_so_do_marks_and_silence() {
         assert_eq!(after_loss(20, false, 50_000), WINDOW);
         assert_eq!(after_loss(20, false, 80_000), WINDOW * 7 / 10);
         assert_eq!(after_loss(20, false, 0), WINDOW * 7 / 10);
         assert!(after_loss(20, true, 1200) < WINDOW / 10);
     }
 
-    #[test]
-    fn the_first_few_losses_are_no_great_part_and_old_ones_are_forgotten() {
+    #[tokio::test]
+    async fn the_first_few_losses_are_no_great_part_and_old_ones_are_forgotten() {
         let (mut tolerant, now) = with_queue(20, 0);
         tolerant.on_congestion_event(now, now, false, 4 * 1200);
         assert_eq!(tolerant.window(), WINDOW);
