@@ -97,6 +97,9 @@ fn judge(samples: &[Sample], rate: ByteRate, streams: u32) -> anyhow::Result<()>
         figure(&format!("least over {length} s"), off(least), "% off", target)?;
         figure(&format!("most over {length} s"), off(most), "% off", target)?;
     }
+    // What nobody could send in is no fault of the limit.
+    let gap = counters::longest_gap(samples).as_secs_f64() * 1000.0;
+    figure("longest pause of the machine", gap, "ms", 5.0)?;
     let target = (limit * 0.02).max(TWO_BATCHES);
     figure("burst", counters::burst(samples, limit), "bytes", target)
 }

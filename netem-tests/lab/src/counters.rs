@@ -140,6 +140,11 @@ pub(crate) fn first(
     })
 }
 
+/// The longest time between two readings: how long the machine, or whoever reads, stood still.
+pub(crate) fn longest_gap(samples: &[Sample]) -> Duration {
+    samples.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap_or_default()
+}
+
 /// The bytes a second between two times.
 pub(crate) fn mean(samples: &[Sample], from: Duration, until: Duration) -> Option<f64> {
     let within = |sample: &&Sample| (from..=until).contains(&sample.at);
@@ -176,6 +181,8 @@ mod tests {
         assert_eq!(fast(ms(100)), Some(ms(600)));
         assert_eq!(fast(ms(600)), None);
         assert_eq!(first(&samples, ms(0), ms(100), |rate| rate == 0.0), Some(ms(300)));
+        assert_eq!(longest_gap(&samples[2..]), ms(100));
+        assert_eq!(longest_gap(&[samples[0], samples[3], samples[4]]), ms(300));
         assert_eq!(mean(&samples, ms(150), ms(520)), Some(100.0 / 3.0));
         assert_eq!(mean(&samples, ms(710), ms(900)), None);
     }
