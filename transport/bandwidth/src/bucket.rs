@@ -20,7 +20,7 @@ const RESERVE: Duration = Duration::from_millis(12);
 const MAKE_UP: i128 = 500;
 
 /// What one grant is worth at most.
-const GRANT: Duration = Duration::from_millis(2);
+const GRANT: Duration = Duration::from_millis(1);
 
 /// In which everybody has a turn, if grants of a datagram are small enough for it: what they had within a second then
 /// differs by a tenth at most.

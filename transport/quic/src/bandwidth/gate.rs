@@ -33,8 +33,42 @@ struct Line {
     arbiter: Arbiter,
     /// Streams that have asked.
     asking: BTreeMap<StreamId, Asking>,
+    held: Held,
     /// When the keeper looks next, if nobody rings.
     look: Option<Duration>,
+}
+
+/// What was granted and not fetched. While threads stand still that move bytes, others go on granting, and all of it would be moved at
+/// once afterwards.
+#[derive(Default)]
+struct Held {
+    bytes: u64,
+    /// When something was fetched last, or nothing was held.
+    fetched: Duration,
+}
+
+impl Held {
+    fn add(&mut self, bytes: u64, now: Duration) {
+        if self.bytes == 0 {
+            self.fetched = now;
+        }
+        self.bytes += bytes;
+    }
+
+    fn fetch(&mut self, bytes: u64, now: Duration) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.fetched = now;
+    }
+
+    /// Until when nothing is granted, if so much is the most that is held.
+    fn full_until(&mut self, most: u64, now: Duration) -> Option<Duration> {
+        let until = self.fetched + FETCH;
+        if self.bytes >= most && now >= until {
+            // Whoever has that does not come for it soon, and must not keep others waiting.
+            self.bytes = 0;
+        }
+        (self.bytes >= most).then_some(until)
+    }
 }
 
 #[derive(Default)]
@@ -54,7 +88,7 @@ impl Gate {
             began: env.now(),
             limited,
             epoch: AtomicU64::new(0),
-            line: Mutex::new(Line { arbiter, asking: BTreeMap::new(), look: None }),
+            line: Mutex::new(Line { arbiter, asking: BTreeMap::new(), held: Held::default(), look: None }),
             bell: Arc::default(),
             moved: Default::default(),
         });
@@ -130,8 +164,9 @@ impl Gate {
     /// Hands out what is due, and says when there may be more.
     fn look(&self) -> Option<Duration> {
         let mut line = self.line();
-        let wakers = line.grant(self.now());
-        let look = line.arbiter.poll_timeout();
+        let now = self.now();
+        let wakers = line.grant(now);
+        let look = line.due(now);
         line.look = look;
         drop(line);
         wakers.into_iter().for_each(Waker::wake);
@@ -150,13 +185,48 @@ impl Gate {
 /// Two send batches of the smallest kind: less would make a connection stop and go.
 const MIN_SLACK: u64 = 32 * 1024;
 
+/// Part of a second's worth that is granted at most while nobody fetches it: 2 ms, as long as a stream takes to be woken on a busy machine.
+const HELD: u64 = 500;
+
+/// Two of the smallest grants.
+const MIN_HELD: u64 = 2 * 1452;
+
+/// How long streams may take to fetch what they were granted before others are granted more.
+const FETCH: Duration = Duration::from_millis(50);
+
 impl Line {
+    /// Hands out what a stream was granted, and not more than it wants.
+    fn fetch(&mut self, stream: StreamId, most: u64, now: Duration) -> u64 {
+        let Some(asking) = self.asking.get_mut(&stream) else { return 0 };
+        let taken = asking.granted.min(most);
+        asking.granted -= taken;
+        if taken > 0 {
+            self.held.fetch(taken, now);
+        }
+        taken
+    }
+
+    /// Until when nothing is granted because nobody fetches what was.
+    fn full_until(&mut self, now: Duration) -> Option<Duration> {
+        let rate = self.arbiter.limits().node.rate()?.bytes_per_second();
+        self.held.full_until((rate / HELD).max(MIN_HELD), now)
+    }
+
+    /// When there may be something to grant, if nobody fetches or asks before.
+    fn due(&mut self, now: Duration) -> Option<Duration> {
+        let due = self.arbiter.poll_timeout()?;
+        Some(self.full_until(now).map_or(due, |until| until.max(due)))
+    }
+
     /// Hands out what is due. Who is to be woken is returned: waking may drop a task that has a turn here.
     fn grant(&mut self, now: Duration) -> Vec<Waker> {
         let mut wakers = Vec::new();
-        while let Some(grant) = self.arbiter.poll_grant(now) {
+        while self.full_until(now).is_none()
+            && let Some(grant) = self.arbiter.poll_grant(now)
+        {
             let asking = self.asking.entry(grant.stream).or_default();
             asking.granted += grant.bytes;
+            self.held.add(grant.bytes, now);
             wakers.extend(asking.waker.take());
         }
         wakers
@@ -213,22 +283,24 @@ impl Turn {
             line.arbiter.ask(self.id, most);
             *asked = true;
         }
+        // What it holds first: only then there is room for another grant.
+        let mut taken = line.fetch(self.id, most, now);
         let wakers = line.grant(now);
-        let asking = line.asking.entry(self.id).or_default();
-        let poll = match asking.granted.min(most) {
+        if taken == 0 {
+            taken = line.fetch(self.id, most, now);
+        }
+        let poll = match taken {
             0 => {
+                let asking = line.asking.entry(self.id).or_default();
                 asking.waker = Some(context.waker().clone());
-                let due = line.arbiter.poll_timeout();
+                let due = line.due(now);
                 if due.is_some_and(|due| line.look.is_none_or(|look| due < look)) {
                     line.look = due;
                     self.gate.bell.notify_one();
                 }
                 Poll::Pending
             }
-            taken => {
-                asking.granted -= taken;
-                Poll::Ready(taken)
-            }
+            taken => Poll::Ready(taken),
         };
         drop(line);
         wakers.into_iter().for_each(Waker::wake);
@@ -243,6 +315,7 @@ impl Drop for Turn {
         let unused = line.asking.remove(&self.id).map_or(0, |asking| asking.granted);
         if let Ok(bytes @ 1..) = i64::try_from(unused) {
             let now = self.gate.now();
+            line.held.fetch(unused, now);
             line.arbiter.correct(Correction { peer: self.peer, class: self.class, bytes: -bytes }, now);
         }
         drop(line);

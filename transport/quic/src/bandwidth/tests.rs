@@ -103,6 +103,41 @@ async fn a_turn_that_is_given_up_costs_nobody_anything() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn threads_that_stand_still_do_not_find_a_burst_afterwards() {
+    let env = env();
+    let bandwidth = Bandwidth::new(&env, at("100Mbit/s"), Limits::default());
+    let gate = bandwidth.gate(Direction::Egress);
+    let mut turns: Vec<_> = (0..100).map(|_| turn(gate, "a", Class::Normal)).collect();
+    let mut takes: Vec<_> = turns.iter_mut().map(|turn| Box::pin(turn.take(64 * 1024))).collect();
+    let mut poll_all = || -> u64 { takes.iter_mut().filter_map(|take| take.as_mut().now_or_never()).sum() };
+    assert_eq!(poll_all(), 0);
+    // Only the keeper runs.
+    tokio::time::sleep(Duration::from_millis(40)).await;
+    let found = poll_all();
+    assert!((12_500 * 2..12_500 * 8).contains(&found), "{found} of 500,000 bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_nobody_comes_for_holds_others_up_for_a_moment() {
+    let env = env();
+    let bandwidth = Bandwidth::new(&env, at("8Mbit/s"), Limits::default());
+    let gate = bandwidth.gate(Direction::Egress);
+    let mut stuck: Vec<_> = (0..20).map(|_| turn(gate, "a", Class::Normal)).collect();
+    for turn in &mut stuck {
+        assert_eq!(turn.take(2000).now_or_never(), None);
+    }
+    greedy(&env, gate, "b", Class::Normal);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let bytes = moved(gate)[1];
+    // They have what they were granted, and each moment at most cost what the bucket does not hold.
+    assert!((300_000..1_000_000).contains(&bytes), "{bytes} in a second");
+    let before = bytes;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let bytes = moved(gate)[1] - before;
+    assert!(bytes.abs_diff(1_000_000) < 20_000, "{bytes} in the second after");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_moved_beside_grants_is_made_up_for() {
     let env = env();
     let bandwidth = Bandwidth::new(&env, at("8Mbit/s"), Limits::default());
