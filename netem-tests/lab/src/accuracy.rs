@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use rdcq_wire::{ByteRate, Class};
 
-use crate::counters::{self, Counter, Sample};
+use crate::counters::{self, Counter, Rates, Watched};
 use crate::herd::{Ask, Puller, Source};
 use crate::namespaces::Network;
 use crate::report::{Figure, print};
@@ -44,8 +44,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         source.limit(&format!("[bandwidth.egress]\nlimit = \"{rate}\"\n"))?;
         for streams in &arguments.streams {
             let time = Duration::from_secs(arguments.seconds);
-            let samples = load(&network, &source, &pullers, *streams, time).await?;
-            judge(&samples, *rate, *streams)?;
+            let watched = load(&network, &source, &pullers, *streams, time).await?;
+            judge(&watched, *rate, *streams)?;
         }
     }
     Ok(())
@@ -58,7 +58,7 @@ async fn load(
     pullers: &[Puller],
     streams: u32,
     time: Duration,
-) -> anyhow::Result<Vec<Sample>> {
+) -> anyhow::Result<Watched> {
     let count = u32::try_from(pullers.len())?;
     let ask = |own| Ask {
         class: Class::Normal,
@@ -74,16 +74,16 @@ async fn load(
     });
     let pulls: Vec<_> = pulls.collect::<anyhow::Result<_>>()?;
     tokio::time::sleep(BEFORE).await;
-    let samples = counters::watch(network.host(0), Counter::Sent, time).await?;
+    let watched = counters::watch(network.host(0), Counter::Sent, time).await?;
     for pull in pulls {
         let pulled = pull.await??;
         anyhow::ensure!(pulled.sum() > 0, "a puller got nothing");
         anyhow::ensure!(pulled.failed == 0, "{} requests failed", pulled.failed);
     }
-    Ok(samples)
+    Ok(watched)
 }
 
-fn judge(samples: &[Sample], rate: ByteRate, streams: u32) -> anyhow::Result<()> {
+fn judge(watched: &Watched, rate: ByteRate, streams: u32) -> anyhow::Result<()> {
     let limit = rate.bytes_per_second() as f64;
     let figure = |variant: &str, value, unit, target| {
         let variant = format!("{variant}, {rate}, {streams} streams");
@@ -91,15 +91,22 @@ fn judge(samples: &[Sample], rate: ByteRate, streams: u32) -> anyhow::Result<()>
     };
     for (length, part) in [(1, 0.01_f64), (10, 0.002)] {
         let time = Duration::from_secs(length);
-        let Some((least, most)) = counters::rates(samples, time) else { continue };
+        let Some(Rates { least, least_awake, most }) = watched.rates(time, limit) else { continue };
         let off = |rate: f64| (rate - limit) / limit * 100.0;
         let target = 100.0 * part.max(TWO_PACKETS / limit / time.as_secs_f64());
         figure(&format!("least over {length} s"), off(least), "% off", target)?;
+        // What nobody could send in is no fault of the limit.
+        figure(
+            &format!("least over {length} s but for the machine's stops"),
+            off(least_awake).min(0.0),
+            "% off",
+            target,
+        )?;
         figure(&format!("most over {length} s"), off(most), "% off", target)?;
     }
-    // What nobody could send in is no fault of the limit.
-    let gap = counters::longest_gap(samples).as_secs_f64() * 1000.0;
-    figure("longest pause of the machine", gap, "ms", 5.0)?;
+    let [begin, .., end] = &*watched.samples else { anyhow::bail!("nothing was seen") };
+    let stopped = watched.stopped(begin.at, end.at).as_secs_f64() / (end.at - begin.at).as_secs_f64();
+    figure("machine stood still", stopped * 100.0, "% of the time", 0.0)?;
     let target = (limit * 0.02).max(TWO_BATCHES);
-    figure("burst", counters::burst(samples, limit), "bytes", target)
+    figure("burst", counters::burst(&watched.samples, limit), "bytes", target)
 }

@@ -1,11 +1,13 @@
-//! What an interface has carried, over time.
+//! What an interface has carried, over time, and when the machine stood still meanwhile.
 
 use std::fs;
 use std::io::Write as _;
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use rustix::thread::CpuSet;
 
 use crate::namespaces::{Host, INTERFACE};
 
@@ -47,6 +49,17 @@ impl Counter {
     }
 }
 
+/// After which a processor that should have run a thread stood still: more than a scheduler makes the most urgent thread wait.
+const STOP: Duration = Duration::from_millis(3);
+
+/// What an interface carried while it was watched.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    pub(crate) samples: Vec<Sample>,
+    /// When one of the machine's processors, or several, did nothing. One after the other.
+    pub(crate) stops: Vec<Range<Duration>>,
+}
+
 /// What an interface had carried at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sample {
@@ -55,10 +68,15 @@ pub(crate) struct Sample {
     pub(crate) bytes: u64,
 }
 
-/// Prints time in nanoseconds and bytes, line by line, of the namespace that it runs in.
+/// Prints samples line by line, time in nanoseconds and bytes, of the namespace that it runs in; then each processor's stops, from
+/// when and until when.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let path = format!("/sys/class/net/{INTERFACE}/statistics/{}", arguments.counter.file());
     let until = now() + Duration::from_millis(arguments.ms);
+    let processors = rustix::thread::sched_getaffinity(None)?;
+    let processors = (0..CpuSet::MAX_CPU).filter(|number| processors.is_set(*number));
+    let sentinels: Vec<_> =
+        processors.map(|number| std::thread::spawn(move || stops(number, until))).collect();
     let mut lines = String::new();
     while now() < until {
         let (before, bytes) = (now(), fs::read_to_string(&path).context(path.clone())?);
@@ -67,8 +85,31 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         lines.push_str(&format!("{} {}\n", at.as_nanos(), bytes.trim()));
         std::thread::sleep(EVERY);
     }
+    for sentinel in sentinels {
+        let stops = sentinel.join().map_err(|_| anyhow::anyhow!("a sentinel has died"))??;
+        for Range { start, end } in stops {
+            lines.push_str(&format!("stop {} {}\n", start.as_nanos(), end.as_nanos()));
+        }
+    }
     std::io::stdout().write_all(lines.as_bytes())?;
     Ok(())
+}
+
+/// When a processor did not run a thread that wants to run every millisecond.
+fn stops(processor: usize, until: Duration) -> rustix::io::Result<Vec<Range<Duration>>> {
+    let mut own = CpuSet::new();
+    own.set(processor);
+    rustix::thread::sched_setaffinity(None, &own)?;
+    let (mut stops, mut due) = (Vec::new(), now() + EVERY);
+    while due < until {
+        std::thread::sleep(due.saturating_sub(now()));
+        let woken = now();
+        if woken > due + STOP {
+            stops.push(due..woken);
+        }
+        due = woken + EVERY;
+    }
+    Ok(stops)
 }
 
 /// The machine's monotonic clock.
@@ -78,34 +119,86 @@ pub(crate) fn now() -> Duration {
 }
 
 /// Watches what a host sends or receives for some time.
-pub(crate) async fn watch(host: &Host, counter: Counter, time: Duration) -> anyhow::Result<Vec<Sample>> {
+pub(crate) async fn watch(host: &Host, counter: Counter, time: Duration) -> anyhow::Result<Watched> {
     let lab = std::env::current_exe()?;
     let (host, lab) = (host.clone(), lab.display().to_string());
     let ms = time.as_millis().to_string();
+    // Before everything else that wants a processor: what it does not get is then what nobody got.
     let text = tokio::task::spawn_blocking(move || {
-        host.run(&[&lab, "count", "--counter", counter.word(), "--ms", &ms])
+        host.run(&["chrt", "-f", "50", &lab, "count", "--counter", counter.word(), "--ms", &ms])
     })
     .await??;
-    let sample = |line: &str| {
-        let (at, bytes) = line.split_once(' ')?;
-        Some(Sample { at: Duration::from_nanos(at.parse().ok()?), bytes: bytes.parse().ok()? })
-    };
-    text.lines().map(|line| sample(line).with_context(|| format!("no sample: {line:?}"))).collect()
+    Watched::parse(&text)
 }
 
-/// The least and the most bytes a second over any stretch of about this length.
-pub(crate) fn rates(samples: &[Sample], length: Duration) -> Option<(f64, f64)> {
-    let mut range: Option<(f64, f64)> = None;
-    let mut end = 0;
-    for begin in samples {
-        while end < samples.len() && samples[end].at < begin.at + length {
-            end += 1;
+impl Watched {
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let time = |word: &str| Some(Duration::from_nanos(word.parse().ok()?));
+        let (mut samples, mut stops) = (Vec::new(), Vec::new());
+        for line in text.lines() {
+            let words: Vec<_> = line.split(' ').collect();
+            let read = match *words {
+                ["stop", start, end] => time(start).zip(time(end)).map(|(start, end)| stops.push(start..end)),
+                [at, bytes] => {
+                    time(at).zip(bytes.parse().ok()).map(|(at, bytes)| samples.push(Sample { at, bytes }))
+                }
+                _ => None,
+            };
+            read.with_context(|| format!("neither a sample nor a stop: {line:?}"))?;
         }
-        let Some(last) = samples.get(end) else { break };
-        let rate = (last.bytes - begin.bytes) as f64 / (last.at - begin.at).as_secs_f64();
-        range = Some(range.map_or((rate, rate), |(least, most)| (least.min(rate), most.max(rate))));
+        Ok(Self { samples, stops: merge(stops) })
     }
-    range
+
+    /// How long the machine stood still between two times.
+    pub(crate) fn stopped(&self, from: Duration, until: Duration) -> Duration {
+        let within = |stop: &Range<Duration>| stop.end.min(until).saturating_sub(stop.start.max(from));
+        self.stops.iter().map(within).sum()
+    }
+
+    /// The least and the most bytes a second over any stretch of about this length. The least is also told as it would be had the
+    /// limit passed on what was due while the machine stood still.
+    pub(crate) fn rates(&self, length: Duration, limit: f64) -> Option<Rates> {
+        let mut rates: Option<Rates> = None;
+        let mut end = 0;
+        for begin in &self.samples {
+            while end < self.samples.len() && self.samples[end].at < begin.at + length {
+                end += 1;
+            }
+            let Some(last) = self.samples.get(end) else { break };
+            let seconds = (last.at - begin.at).as_secs_f64();
+            let rate = (last.bytes - begin.bytes) as f64 / seconds;
+            let excused = self.stopped(begin.at, last.at).as_secs_f64() / seconds * limit;
+            let one = Rates { least: rate, least_awake: rate + excused, most: rate };
+            rates = Some(rates.map_or(one, |all| Rates {
+                least: all.least.min(one.least),
+                least_awake: all.least_awake.min(one.least_awake),
+                most: all.most.max(one.most),
+            }));
+        }
+        rates
+    }
+}
+
+/// Bytes a second of the slowest and the fastest stretches.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rates {
+    pub(crate) least: f64,
+    /// The slowest if the machine had not stood still.
+    pub(crate) least_awake: f64,
+    pub(crate) most: f64,
+}
+
+/// Stops of several processors as times in which any of them stood still.
+fn merge(mut stops: Vec<Range<Duration>>) -> Vec<Range<Duration>> {
+    stops.sort_by_key(|stop| stop.start);
+    let mut merged: Vec<Range<Duration>> = Vec::new();
+    for stop in stops {
+        match merged.last_mut() {
+            Some(last) if stop.start <= last.end => last.end = last.end.max(stop.end),
+            _ => merged.push(stop),
+        }
+    }
+    merged
 }
 
 /// The most bytes that were ahead of a steady rate over any stretch: what a bucket of that rate had to hold.
@@ -140,11 +233,6 @@ pub(crate) fn first(
     })
 }
 
-/// The longest time between two readings: how long the machine, or whoever reads, stood still.
-pub(crate) fn longest_gap(samples: &[Sample]) -> Duration {
-    samples.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap_or_default()
-}
-
 /// The bytes a second between two times.
 pub(crate) fn mean(samples: &[Sample], from: Duration, until: Duration) -> Option<f64> {
     let within = |sample: &&Sample| (from..=until).contains(&sample.at);
@@ -165,11 +253,30 @@ mod tests {
 
     #[test]
     fn rates_are_those_of_the_slowest_and_the_fastest_stretch() {
-        let steady = samples(&[0, 10, 20, 30, 40]);
-        assert_eq!(rates(&steady, Duration::from_millis(200)), Some((100.0, 100.0)));
-        let uneven = samples(&[0, 10, 10, 40, 50]);
-        assert_eq!(rates(&uneven, Duration::from_millis(200)), Some((50.0, 200.0)));
-        assert_eq!(rates(&uneven, Duration::from_secs(1)), None);
+        let ms = Duration::from_millis;
+        let rates = |bytes: &[u64], stops: &[Range<Duration>], length| {
+            let watched = Watched { samples: samples(bytes), stops: stops.to_vec() };
+            watched.rates(length, 100.0).map(|rates| [rates.least, rates.least_awake, rates.most])
+        };
+        assert_eq!(rates(&[0, 10, 20, 30, 40], &[], ms(200)), Some([100.0, 100.0, 100.0]));
+        let uneven = [0, 10, 10, 40, 50];
+        assert_eq!(rates(&uneven, &[], ms(200)), Some([50.0, 50.0, 200.0]));
+        assert_eq!(rates(&uneven, &[], ms(1000)), None);
+        // The slowest two tenths were half a standstill; what was due in it would have made them whole.
+        assert_eq!(rates(&uneven, &[ms(100)..ms(200)], ms(200)), Some([50.0, 100.0, 200.0]));
+    }
+
+    #[test]
+    fn stops_of_two_processors_count_once() {
+        let ms = Duration::from_millis;
+        let text = "1000000 5\nstop 20000000 30000000\nstop 70000000 80000000\nstop 25000000 40000000\n";
+        let watched = Watched::parse(text).unwrap();
+        assert_eq!(watched.samples, [Sample { at: ms(1), bytes: 5 }]);
+        assert_eq!(watched.stops, [ms(20)..ms(40), ms(70)..ms(80)]);
+        assert_eq!(watched.stopped(ms(0), ms(100)), ms(30));
+        assert_eq!(watched.stopped(ms(35), ms(75)), ms(10));
+        assert!(Watched::parse("stop 1\n").is_err());
+        assert!(Watched::parse("x y\n").is_err());
     }
 
     #[test]
@@ -181,8 +288,6 @@ mod tests {
         assert_eq!(fast(ms(100)), Some(ms(600)));
         assert_eq!(fast(ms(600)), None);
         assert_eq!(first(&samples, ms(0), ms(100), |rate| rate == 0.0), Some(ms(300)));
-        assert_eq!(longest_gap(&samples[2..]), ms(100));
-        assert_eq!(longest_gap(&[samples[0], samples[3], samples[4]]), ms(300));
         assert_eq!(mean(&samples, ms(150), ms(520)), Some(100.0 / 3.0));
         assert_eq!(mean(&samples, ms(710), ms(900)), None);
     }

@@ -171,13 +171,14 @@ impl Shared {
         let when = |found: Option<Duration>, what: &str| {
             found.with_context(|| format!("the class was never {what}"))
         };
-        let begun = when(counters::first(&first, Duration::ZERO, STRETCH, nearly(share)), "busy")?;
+        let begun = when(counters::first(&first.samples, Duration::ZERO, STRETCH, nearly(share)), "busy")?;
         let idle = |rate: f64| rate < share * IDLE;
-        let rests = when(counters::first(&first, begun, MOMENT, idle), "idle")? - MOMENT;
-        let taken = when(counters::first(&all, rests, STRETCH, nearly(limit)), "replaced")? - rests;
-        let back = counters::first(&first, rests + second / 2, MOMENT, |rate| !idle(rate));
+        let rests = when(counters::first(&first.samples, begun, MOMENT, idle), "idle")? - MOMENT;
+        let taken = when(counters::first(&all.samples, rests, STRETCH, nearly(limit)), "replaced")? - rests;
+        let back = counters::first(&first.samples, rests + second / 2, MOMENT, |rate| !idle(rate));
         let back = when(back, "back")? - MOMENT;
-        let given_back = when(counters::first(&first, back, STRETCH, nearly(share)), "served again")? - back;
+        let given_back =
+            when(counters::first(&first.samples, back, STRETCH, nearly(share)), "served again")? - back;
         Ok(HandOver { taken, given_back })
     }
 }

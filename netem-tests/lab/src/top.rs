@@ -45,7 +45,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let interval = format!("{}s", INTERVAL.as_secs());
     let origin = format!("origin={}", source.origin());
     let words = ["top", &origin, "--once", "--interval", &interval];
-    let (samples, said) = tokio::try_join!(
+    let (watched, said) = tokio::try_join!(
         counters::watch(network.host(0), Counter::Sent, INTERVAL + ASKING / 2),
         source.command(&network, &words),
     )?;
@@ -54,8 +54,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let egress = &said["nodes"][0]["egress"];
     let number = |key: &str| egress[key].as_f64().with_context(|| format!("no {key} in {said}"));
     let (shown, limit) = (number("bytes_per_second")?, number("limit_bytes_per_second")?);
-    let (first, last) = samples.first().zip(samples.last()).context("no samples")?;
-    let counted = counters::mean(&samples, first.at, last.at).context("no samples")?;
+    let (first, last) = watched.samples.first().zip(watched.samples.last()).context("no samples")?;
+    let counted = counters::mean(&watched.samples, first.at, last.at).context("no samples")?;
     let figure = |variant: &str, value, unit, target| {
         print(&Figure { test: "top", variant: variant.into(), value, unit, target })
     };
