@@ -1,5 +1,7 @@
 //! Whom a command asks that concerns nodes: those named, or all that the settings name.
 
+use std::ffi::OsStr;
+use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
@@ -7,7 +9,9 @@ use clap::Args;
 use futures_util::{StreamExt, stream};
 use rdcq_client::{OperationError, Session};
 use rdcq_wire::{Kind, Role, access};
+use serde::Serialize;
 
+use crate::caller::{Caller, Rights};
 use crate::console::Console;
 use crate::failure::{Exit, Failure};
 
@@ -69,6 +73,27 @@ where
     F: Future<Output = Result<T, OperationError>>,
 {
     stream::iter(servers).map(|server| ask(*server)).buffered(AT_A_TIME).collect().await
+}
+
+impl Servers {
+    /// Asks them with an operator's rights, and shows what `shown` makes of what each answered.
+    pub(crate) async fn show<T, S: Serialize + fmt::Display>(
+        self,
+        console: &Console,
+        herd: Option<&OsStr>,
+        undone: Undone,
+        ask: impl AsyncFn(&Session, Server) -> Result<T, OperationError>,
+        shown: impl FnOnce(Vec<(Server, Result<T, OperationError>)>) -> S,
+    ) -> Result<(), Failure> {
+        let caller = Caller::open(console, herd, Rights::Operator, None).await?;
+        let servers = self.of(&caller.session);
+        let asking = ask_each(&servers, |server| ask(&caller.session, server));
+        let answers = caller.attend(async { Ok(asking.await) }).await?;
+        let verdict = verdict(console, &servers, &answers, undone);
+        let shown = shown(servers.into_iter().zip(answers).collect());
+        console.result(Some(caller.herd.as_str()), &shown)?;
+        verdict
+    }
 }
 
 /// What nodes that failed did not do, and what is to be done about it.

@@ -11,11 +11,10 @@ use rdcq_client::reload::reload;
 use rdcq_wire::{Role, message};
 use serde::Serialize;
 
-use crate::caller::{Caller, Rights};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::reloaded::Reloaded;
-use crate::servers::{Server, Servers, Undone, ask_each, verdict};
+use crate::servers::{Server, Servers, Undone};
 
 /// Have nodes read their settings file again, and show what changed.
 ///
@@ -28,15 +27,12 @@ pub(crate) struct Reload {
 
 impl Reload {
     pub(crate) async fn run(self, console: &Console, herd: Option<&OsStr>) -> Result<(), Failure> {
-        let caller = Caller::open(console, herd, Rights::Operator, None).await?;
-        let session = &caller.session;
-        let servers = self.servers.of(session);
-        let asking = ask_each(&servers, |server| reload(session, server.role, server.addr));
-        let asked = caller.attend(async { Ok(asking.await) }).await?;
-        let verdict = verdict(console, &servers, &asked, UNREAD);
-        let nodes = servers.iter().zip(&asked).map(|(server, outcome)| Node::of(*server, outcome.as_ref()));
-        console.result(Some(caller.herd.as_str()), &Reloads { nodes: nodes.collect() })?;
-        verdict
+        let ask = async |session: &_, server: Server| reload(session, server.role, server.addr).await;
+        let shown = |answers: Vec<_>| {
+            let nodes = answers.into_iter().map(|(server, outcome)| Node::of(server, outcome));
+            Reloads { nodes: nodes.collect() }
+        };
+        self.servers.show(console, herd, UNREAD, ask, shown).await
     }
 }
 
@@ -78,13 +74,11 @@ enum Outcome {
 }
 
 impl Node {
-    fn of(Server { role, addr }: Server, outcome: Result<&message::Reloaded, &OperationError>) -> Self {
+    fn of(Server { role, addr }: Server, outcome: Result<message::Reloaded, OperationError>) -> Self {
         let outcome = match outcome {
-            Ok(message::Reloaded { node, settings, left_out }) => Outcome::Read {
-                node: node.to_string(),
-                reloaded: Reloaded::of_settings(settings),
-                left_out: *left_out,
-            },
+            Ok(message::Reloaded { node, settings, left_out }) => {
+                Outcome::Read { node: node.to_string(), reloaded: Reloaded::of_settings(&settings), left_out }
+            }
             Err(error) => Outcome::Failed { failure: error.code.to_string(), error: error.to_string() },
         };
         Self { role: role.map(Role::name), addr, outcome }
@@ -163,10 +157,10 @@ mod tests {
         let at = |role, port| Server { role: Some(role), addr: ([127, 0, 0, 1], port).into() };
         Reloads {
             nodes: vec![
-                Node::of(at(Role::Proxy, 1), Ok(&first)),
-                Node::of(at(Role::Tracker, 3), Err(&bad)),
-                Node::of(at(Role::Agent, 4), Ok(&same)),
-                Node::of(at(Role::Origin, 2), Ok(&second)),
+                Node::of(at(Role::Proxy, 1), Ok(first)),
+                Node::of(at(Role::Tracker, 3), Err(bad)),
+                Node::of(at(Role::Agent, 4), Ok(same)),
+                Node::of(at(Role::Origin, 2), Ok(second)),
             ],
         }
     }

@@ -15,10 +15,9 @@ use rdcq_wire::Role;
 use rdcq_wire::message::{PeerFlow, PeerTraffic, Traffic};
 use serde::Serialize;
 
-use crate::caller::{Caller, Rights};
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::servers::{Server, Servers, Undone, ask_each, verdict};
+use crate::servers::{Server, Servers, Undone};
 
 use bandwidth::{Bandwidth, Transfer};
 
@@ -34,16 +33,12 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) async fn run(self, console: &Console, herd: Option<&OsStr>) -> Result<(), Failure> {
-        let caller = Caller::open(console, herd, Rights::Operator, None).await?;
-        let session = &caller.session;
-        let servers = self.servers.of(session);
-        let asking = ask_each(&servers, |server| answer(session, server));
-        let asked = caller.attend(async { Ok(asking.await) }).await?;
-        let verdict = verdict(console, &servers, &asked, UNTOLD);
-        let nodes = servers.iter().zip(&asked);
-        let nodes = nodes.map(|(server, outcome)| Node::of(*server, outcome.as_ref(), self.peers));
-        console.result(Some(caller.herd.as_str()), &Statuses { nodes: nodes.collect() })?;
-        verdict
+        let Self { servers, peers } = self;
+        let shown = |answers: Vec<_>| {
+            let nodes = answers.into_iter().map(|(server, outcome)| Node::of(server, outcome, peers));
+            Statuses { nodes: nodes.collect() }
+        };
+        servers.show(console, herd, UNTOLD, answer, shown).await
     }
 }
 
@@ -150,11 +145,11 @@ struct Connections {
 }
 
 impl Node {
-    fn of(server: Server, outcome: Result<&Answer, &OperationError>, with_peers: bool) -> Self {
+    fn of(server: Server, outcome: Result<Answer, OperationError>, with_peers: bool) -> Self {
         let Server { role, addr } = server;
         let (role, state) = match outcome {
             Ok(answer) => {
-                let figures = Figures::of(answer, with_peers);
+                let figures = Figures::of(&answer, with_peers);
                 (Some(answer.told.report.serving), State::Told(Box::new(figures)))
             }
             Err(error) => (role, State::Silent { failure: error.code.to_string(), error: error.to_string() }),

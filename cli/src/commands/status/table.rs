@@ -250,8 +250,8 @@ mod tests {
         let at = |role, port| Server { role: Some(role), addr: ([127, 0, 0, 1], port).into() };
         Statuses {
             nodes: vec![
-                Node::of(at(Role::Origin, 7402), Ok(&told), with_peers),
-                Node::of(at(Role::Tracker, 7404), Err(&gone), with_peers),
+                Node::of(at(Role::Origin, 7402), Ok(told), with_peers),
+                Node::of(at(Role::Tracker, 7404), Err(gone), with_peers),
             ],
         }
     }
