@@ -5,14 +5,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use rdcq_config::Congestion;
-use rdcq_wire::{ByteRate, Class};
+use rdcq_wire::Class;
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
 use crate::herd::{Ask, Puller};
-use crate::link::Link;
 use crate::means::Means;
-use crate::path::Path;
+use crate::path::{Bottleneck, Path};
 use crate::report::{Rounded, print};
 use crate::tcp::Received;
 
@@ -23,15 +22,11 @@ const PORT: u16 = 7499;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// What the link carries each way.
-    #[arg(long, default_value = "100Mbit/s")]
-    rate: ByteRate,
+    #[command(flatten)]
+    bottleneck: Bottleneck,
     /// The round trip, in milliseconds.
     #[arg(long, default_value_t = 20)]
     rtt: u64,
-    /// How long a packet may wait for the link, in milliseconds.
-    #[arg(long, default_value_t = 50)]
-    queue: u64,
     /// Our controllers, one after the other.
     #[arg(long, value_delimiter = ',', default_value = "tolerant-cubic,cubic,new-reno,bbr")]
     controllers: Vec<Congestion>,
@@ -44,9 +39,6 @@ pub(crate) struct Arguments {
     /// How often each is done.
     #[arg(long, default_value_t = 1)]
     runs: u32,
-    /// What makes the link; left out, netem where the kernel has it.
-    #[arg(long)]
-    means: Option<Means>,
     /// Three seconds, and TCP's cubic alone.
     #[arg(long)]
     short: bool,
@@ -71,11 +63,10 @@ pub(crate) async fn run(mut arguments: Arguments) -> anyhow::Result<()> {
     if arguments.short {
         (arguments.seconds, arguments.tcp) = (3, vec!["cubic".to_owned()]);
     }
-    let path = Path::start(&arguments.controllers, 16 << 20, arguments.means)?;
+    let path = Path::start(&arguments.controllers, 16 << 20, arguments.bottleneck.means)?;
     let sources = path.sources.iter().map(|(_, source)| Puller::new(source, path.puller()));
     let pullers: Vec<_> = sources.collect::<anyhow::Result<_>>()?;
-    let ms = Duration::from_millis;
-    path.set(Link::path(arguments.rate, ms(arguments.queue), ms(arguments.rtt), 0.0))?;
+    path.set(arguments.bottleneck.link(arguments.rtt, 0.0))?;
     for _ in 0..arguments.runs {
         for (number, puller) in pullers.iter().enumerate() {
             for tcp in &arguments.tcp {
@@ -108,7 +99,7 @@ async fn share(
         congestion: *congestion,
         tcp,
         rtt_ms: arguments.rtt,
-        queue_ms: arguments.queue,
+        queue_ms: arguments.bottleneck.queue,
         ours_mbit: Rounded(ours),
         tcp_mbit: Rounded(tcps),
         our_percent: Rounded(ours / (ours + tcps) * 100.0),

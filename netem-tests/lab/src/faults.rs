@@ -5,13 +5,12 @@ use std::time::Duration;
 use anyhow::ensure;
 use clap::Args;
 use rdcq_config::Congestion;
-use rdcq_wire::ByteRate;
 use serde::Serialize;
 
 use crate::fabric::Way;
 use crate::link::{Faults, Link};
 use crate::means::Means;
-use crate::path::Path;
+use crate::path::{Bottleneck, Path};
 use crate::report::{Rounded, print};
 
 /// When what happens in the middle of a pull begins.
@@ -24,15 +23,11 @@ const SHORT: usize = 4;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// What the link carries each way.
-    #[arg(long, default_value = "100Mbit/s")]
-    rate: ByteRate,
+    #[command(flatten)]
+    bottleneck: Bottleneck,
     /// The round trip, in milliseconds.
     #[arg(long, default_value_t = 20)]
     rtt: u64,
-    /// How long a packet may wait for the link, in milliseconds.
-    #[arg(long, default_value_t = 50)]
-    queue: u64,
     /// The servers' controllers, one after the other.
     #[arg(long, value_delimiter = ',', default_value = "tolerant-cubic")]
     controllers: Vec<Congestion>,
@@ -42,9 +37,6 @@ pub(crate) struct Arguments {
     /// How long a pull may take, in seconds.
     #[arg(long, default_value_t = 60)]
     patience: u64,
-    /// What makes the links; left out, netem where the kernel has it.
-    #[arg(long)]
-    means: Option<Means>,
     /// Duplicates, a hole and a cut alone, and a file of 8 MiB.
     #[arg(long)]
     short: bool,
@@ -97,9 +89,8 @@ pub(crate) async fn run(mut arguments: Arguments) -> anyhow::Result<()> {
     if arguments.short {
         arguments.size = 8 << 20;
     }
-    let ms = Duration::from_millis;
-    let link = Link::path(arguments.rate, ms(arguments.queue), ms(arguments.rtt), 0.0);
-    let mut path = Path::start(&arguments.controllers, arguments.size, arguments.means)?;
+    let link = arguments.bottleneck.link(arguments.rtt, 0.0);
+    let mut path = Path::start(&arguments.controllers, arguments.size, arguments.bottleneck.means)?;
     let mut faults = all(link);
     if arguments.short {
         faults.truncate(SHORT);

@@ -7,25 +7,20 @@ use rdcq_config::Congestion;
 use rdcq_wire::ByteRate;
 use serde::Serialize;
 
-use crate::link::Link;
 use crate::means::Means;
-use crate::path::{Outcome, Path};
+use crate::path::{Bottleneck, Outcome, Path};
 use crate::report::{Rounded, print};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// What the link carries each way.
-    #[arg(long, default_value = "100Mbit/s")]
-    rate: ByteRate,
+    #[command(flatten)]
+    bottleneck: Bottleneck,
     /// Round trips, in milliseconds.
     #[arg(long, value_delimiter = ',', default_value = "1,20,100")]
     rtts: Vec<u64>,
     /// Packets lost each way, in percent.
     #[arg(long, value_delimiter = ',', default_value = "0,0.1,1,5")]
     losses: Vec<f64>,
-    /// How long a packet may wait for the link, in milliseconds.
-    #[arg(long, default_value_t = 50)]
-    queue: u64,
     /// Controllers that take turns.
     #[arg(long, value_delimiter = ',', default_value = "tolerant-cubic,cubic,new-reno,bbr")]
     controllers: Vec<Congestion>,
@@ -38,9 +33,6 @@ pub(crate) struct Arguments {
     /// How long a pull may take, in seconds.
     #[arg(long, default_value_t = 60)]
     patience: u64,
-    /// What makes the links; left out, netem where the kernel has it.
-    #[arg(long)]
-    means: Option<Means>,
     /// A file of 2 MiB once with cubic and bbr, at 20 ms without loss and with 1 %.
     #[arg(long)]
     short: bool,
@@ -96,7 +88,7 @@ pub(crate) async fn run(mut arguments: Arguments) -> anyhow::Result<()> {
         arguments.size = 2 << 20;
         arguments.controllers = vec![Congestion::Cubic, Congestion::Bbr];
     }
-    let mut path = Path::start(&arguments.controllers, arguments.size, arguments.means)?;
+    let mut path = Path::start(&arguments.controllers, arguments.size, arguments.bottleneck.means)?;
     for rtt in &arguments.rtts {
         for loss in &arguments.losses {
             measure(&arguments, &mut path, *rtt, *loss).await?;
@@ -112,9 +104,9 @@ async fn measure(
     rtt_ms: u64,
     loss_percent: f64,
 ) -> anyhow::Result<()> {
-    let Arguments { rate, queue: queue_ms, size: bytes, runs, patience, .. } = *arguments;
-    let ms = Duration::from_millis;
-    let link = Link::path(rate, ms(queue_ms), ms(rtt_ms), loss_percent / 100.0);
+    let Arguments { size: bytes, runs, patience, .. } = *arguments;
+    let Bottleneck { rate, queue: queue_ms, .. } = arguments.bottleneck;
+    let link = arguments.bottleneck.link(rtt_ms, loss_percent / 100.0);
     let bound = bytes as f64 / rate.bytes_per_second() as f64;
     let mut outcomes: Vec<Vec<Outcome>> = vec![Vec::new(); path.sources.len()];
     let cell = |congestion| Cell { congestion, rate, rtt_ms, loss_percent, queue_ms, bytes };

@@ -3,7 +3,9 @@
 use std::path::Path as Folder;
 use std::time::Duration;
 
+use clap::Args;
 use rdcq_config::Congestion;
+use rdcq_wire::ByteRate;
 
 use crate::fabric::Way;
 use crate::herd::{Agent, FORGOTTEN, Fetched, Source};
@@ -13,6 +15,28 @@ use crate::namespaces::Network;
 
 /// How long pulls may take to be killed and ended after their patience.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// The narrowest link of a path, as commands take it.
+#[derive(Args)]
+pub(crate) struct Bottleneck {
+    /// What the link carries each way.
+    #[arg(long, default_value = "100Mbit/s")]
+    pub(crate) rate: ByteRate,
+    /// How long a packet may wait for the link, in milliseconds.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) queue: u64,
+    /// What makes the links; left out, netem where the kernel has it.
+    #[arg(long)]
+    pub(crate) means: Option<Means>,
+}
+
+impl Bottleneck {
+    /// Both directions with such a round trip and loss each way, from 0 to 1.
+    pub(crate) fn link(&self, rtt_ms: u64, loss: f64) -> Link {
+        let ms = Duration::from_millis;
+        Link::path(self.rate, ms(self.queue), ms(rtt_ms), loss)
+    }
+}
 
 /// Servers, one for each congestion controller and each on a host of its own, and a host that pulls.
 pub(crate) struct Path {
