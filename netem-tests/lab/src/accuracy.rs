@@ -95,18 +95,13 @@ fn judge(watched: &Watched, rate: ByteRate, streams: u32) -> anyhow::Result<()> 
         let off = |rate: f64| (rate - limit) / limit * 100.0;
         let target = 100.0 * part.max(TWO_PACKETS / limit / time.as_secs_f64());
         figure(&format!("least over {length} s"), off(least), "% off", target)?;
-        // What nobody could send in is no fault of the limit.
-        figure(
-            &format!("least over {length} s but for the machine's stops"),
-            off(least_awake).min(0.0),
-            "% off",
-            target,
-        )?;
+        let variant = format!("least over {length} s, had stops cost all that was due");
+        figure(&variant, off(least_awake), "% off", target)?;
         figure(&format!("most over {length} s"), off(most), "% off", target)?;
     }
     let [begin, .., end] = &*watched.samples else { anyhow::bail!("nothing was seen") };
     let stopped = watched.stopped(begin.at, end.at).as_secs_f64() / (end.at - begin.at).as_secs_f64();
-    figure("machine stood still", stopped * 100.0, "% of the time", 0.0)?;
+    figure("a processor stood still", stopped * 100.0, "% of the time", 0.0)?;
     let target = (limit * 0.02).max(TWO_BATCHES);
     figure("burst", counters::burst(&watched.samples, limit), "bytes", target)
 }

@@ -49,7 +49,7 @@ impl Counter {
     }
 }
 
-/// After which a processor that should have run a thread stood still: more than a scheduler makes the most urgent thread wait.
+/// After which a processor that should have run a thread stood still: more than the most urgent thread mostly has to wait.
 const STOP: Duration = Duration::from_millis(3);
 
 /// What an interface carried while it was watched.
@@ -155,8 +155,8 @@ impl Watched {
         self.stops.iter().map(within).sum()
     }
 
-    /// The least and the most bytes a second over any stretch of about this length. The least is also told as it would be had the
-    /// limit passed on what was due while the machine stood still.
+    /// The least and the most bytes a second over any stretch of about this length. The least is also told with all that was due while
+    /// any processor stood still: a bound of what the stops took, as another may have sent meanwhile, or later.
     pub(crate) fn rates(&self, length: Duration, limit: f64) -> Option<Rates> {
         let mut rates: Option<Rates> = None;
         let mut end = 0;
@@ -183,7 +183,7 @@ impl Watched {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rates {
     pub(crate) least: f64,
-    /// The slowest if the machine had not stood still.
+    /// The slowest, if nothing was sent while a processor stood still, and nothing made up for.
     pub(crate) least_awake: f64,
     pub(crate) most: f64,
 }

@@ -79,7 +79,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         least_awake = least_awake.min(off + excused);
     }
     figure("least of all good values", least, "% off", 2.0)?;
-    figure("least of all good values but for the machine's stops", least_awake, "% off", 2.0)?;
+    figure("least of all good values, had stops cost all that was due", least_awake, "% off", 2.0)?;
     figure("most of all good values", most, "% off", 2.0)?;
     figure("requests that failed", pulled.failed as f64, "requests", 0.0)?;
     figure("limits that followed one another", rows.len() as f64, "limits", f64::from(arguments.seconds))

@@ -38,36 +38,32 @@ struct Line {
     look: Option<Duration>,
 }
 
-/// What was granted and not fetched. While threads stand still that move bytes, others go on granting, and all of it would be moved at
+/// What was granted and not fetched. While threads that move bytes stand still, others go on granting, and all of it would be moved at
 /// once afterwards.
 #[derive(Default)]
 struct Held {
     bytes: u64,
-    /// When something was fetched last, or nothing was held.
-    fetched: Duration,
+    /// From when on that is counted.
+    since: Duration,
+    /// How often counting began anew.
+    round: u64,
 }
 
 impl Held {
     fn add(&mut self, bytes: u64, now: Duration) {
         if self.bytes == 0 {
-            self.fetched = now;
+            self.since = now;
         }
         self.bytes += bytes;
     }
 
-    fn fetch(&mut self, bytes: u64, now: Duration) {
-        self.bytes = self.bytes.saturating_sub(bytes);
-        self.fetched = now;
-    }
-
-    /// Until when nothing is granted, if so much is the most that is held.
+    /// Until when nothing is granted, if so much is the most that is held. What nobody has come for by then is not counted any more: it
+    /// must not keep others waiting.
     fn full_until(&mut self, most: u64, now: Duration) -> Option<Duration> {
-        let until = self.fetched + FETCH;
-        if self.bytes >= most && now >= until {
-            // Whoever has that does not come for it soon, and must not keep others waiting.
-            self.bytes = 0;
+        if now >= self.since + FETCH {
+            *self = Self { bytes: 0, since: now, round: self.round + 1 };
         }
-        (self.bytes >= most).then_some(until)
+        (self.bytes >= most).then(|| self.since + FETCH)
     }
 }
 
@@ -77,6 +73,19 @@ struct Asking {
     granted: u64,
     /// Its task's, while it waits.
     waker: Option<Waker>,
+    /// What of that counts as held, in which round.
+    held: u64,
+    round: u64,
+}
+
+impl Asking {
+    /// Counts it as held no more.
+    fn release(&mut self, held: &mut Held) {
+        if self.round == held.round {
+            held.bytes = held.bytes.saturating_sub(self.held);
+        }
+        self.held = 0;
+    }
 }
 
 impl Gate {
@@ -185,7 +194,8 @@ impl Gate {
 /// Two send batches of the smallest kind: less would make a connection stop and go.
 const MIN_SLACK: u64 = 32 * 1024;
 
-/// Part of a second's worth that is granted at most while nobody fetches it: 2 ms, as long as a stream takes to be woken on a busy machine.
+/// Part of a second's worth of which nothing is granted before some is fetched: 2 ms, as long as a stream takes to be woken on a busy
+/// machine.
 const HELD: u64 = 500;
 
 /// Two of the smallest grants.
@@ -196,14 +206,32 @@ const FETCH: Duration = Duration::from_millis(50);
 
 impl Line {
     /// Hands out what a stream was granted, and not more than it wants.
-    fn fetch(&mut self, stream: StreamId, most: u64, now: Duration) -> u64 {
+    fn fetch(&mut self, stream: StreamId, most: u64) -> u64 {
         let Some(asking) = self.asking.get_mut(&stream) else { return 0 };
         let taken = asking.granted.min(most);
-        asking.granted -= taken;
         if taken > 0 {
-            self.held.fetch(taken, now);
+            asking.granted -= taken;
+            asking.release(&mut self.held);
         }
         taken
+    }
+
+    /// Has a stream want nothing more. It does not come for what it was granted meanwhile.
+    fn withdraw(&mut self, stream: StreamId) {
+        self.arbiter.ask(stream, 0);
+        if let Some(asking) = self.asking.get_mut(&stream) {
+            asking.release(&mut self.held);
+        }
+    }
+
+    /// Whether there is something to grant before the keeper looks.
+    fn is_due_early(&mut self, now: Duration) -> bool {
+        let due = self.due(now);
+        let early = due.is_some_and(|due| self.look.is_none_or(|look| due < look));
+        if early {
+            self.look = due;
+        }
+        early
     }
 
     /// Until when nothing is granted because nobody fetches what was.
@@ -226,6 +254,10 @@ impl Line {
         {
             let asking = self.asking.entry(grant.stream).or_default();
             asking.granted += grant.bytes;
+            if asking.round != self.held.round {
+                (asking.held, asking.round) = (0, self.held.round);
+            }
+            asking.held += grant.bytes;
             self.held.add(grant.bytes, now);
             wakers.extend(asking.waker.take());
         }
@@ -270,41 +302,60 @@ impl Turn {
 
     /// Waits for bytes: at least one, at most `most`. Those of a wait that is given up are kept for the next.
     pub(crate) async fn take(&mut self, most: u64) -> u64 {
-        let mut asked = false;
-        let taken = poll_fn(|context| self.poll_take(context, most, &mut asked)).await;
+        let mut wait = Wait { turn: self, most, asked: false };
+        let taken = poll_fn(|context| wait.poll(context)).await;
         self.gate.count(self.class, taken);
         taken
     }
+}
 
-    fn poll_take(&self, context: &mut Context<'_>, most: u64, asked: &mut bool) -> Poll<u64> {
-        let mut line = self.gate.line();
-        let now = self.gate.now();
-        if !*asked && line.asking.get(&self.id).is_none_or(|asking| asking.granted == 0) {
-            line.arbiter.ask(self.id, most);
-            *asked = true;
-        }
+/// A stream that waits for bytes. It wants none once it has some, or is gone: what it is granted while it writes would wait for it in
+/// vain, and others for that.
+struct Wait<'a> {
+    turn: &'a Turn,
+    most: u64,
+    asked: bool,
+}
+
+impl Wait<'_> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<u64> {
+        let Turn { gate, id, .. } = self.turn;
+        let mut line = gate.line();
+        let now = gate.now();
         // What it holds first: only then there is room for another grant.
-        let mut taken = line.fetch(self.id, most, now);
-        let wakers = line.grant(now);
-        if taken == 0 {
-            taken = line.fetch(self.id, most, now);
+        let mut taken = line.fetch(*id, self.most);
+        if taken == 0 && !self.asked {
+            line.arbiter.ask(*id, self.most);
+            self.asked = true;
         }
-        let poll = match taken {
-            0 => {
-                let asking = line.asking.entry(self.id).or_default();
-                asking.waker = Some(context.waker().clone());
-                let due = line.due(now);
-                if due.is_some_and(|due| line.look.is_none_or(|look| due < look)) {
-                    line.look = due;
-                    self.gate.bell.notify_one();
-                }
-                Poll::Pending
-            }
-            taken => Poll::Ready(taken),
-        };
+        let mut wakers = line.grant(now);
+        if taken == 0 {
+            taken = line.fetch(*id, self.most);
+        }
+        if taken == 0 {
+            line.asking.entry(*id).or_default().waker = Some(context.waker().clone());
+        } else if self.asked {
+            line.withdraw(*id);
+            self.asked = false;
+            // It may have held what others wait for.
+            wakers.extend(line.grant(now));
+        }
+        let early = line.is_due_early(now);
         drop(line);
+        if early {
+            gate.bell.notify_one();
+        }
         wakers.into_iter().for_each(Waker::wake);
-        poll
+        if taken == 0 { Poll::Pending } else { Poll::Ready(taken) }
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if self.asked {
+            self.turn.gate.line().withdraw(self.turn.id);
+            self.turn.gate.bell.notify_one();
+        }
     }
 }
 
@@ -312,10 +363,13 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut line = self.gate.line();
         line.arbiter.close(self.id);
-        let unused = line.asking.remove(&self.id).map_or(0, |asking| asking.granted);
+        let asking = line.asking.remove(&self.id).map(|mut asking| {
+            asking.release(&mut line.held);
+            asking
+        });
+        let unused = asking.map_or(0, |asking| asking.granted);
         if let Ok(bytes @ 1..) = i64::try_from(unused) {
             let now = self.gate.now();
-            line.held.fetch(unused, now);
             line.arbiter.correct(Correction { peer: self.peer, class: self.class, bytes: -bytes }, now);
         }
         drop(line);
