@@ -1,0 +1,127 @@
+//! A node's link, up and down.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use rdcq_swarm::{RequestId, Time};
+
+/// A piece that is to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Job {
+    pub(super) request: RequestId,
+    pub(super) piece: u32,
+}
+
+/// A link up: receivers take turns, piece by piece.
+#[derive(Debug)]
+pub(super) struct Uplink {
+    bytes_per_second: f64,
+    turns: VecDeque<u32>,
+    jobs: BTreeMap<u32, VecDeque<Job>>,
+    pub(super) busy: bool,
+    /// Bytes of pieces that it has sent.
+    pub(super) sent: u64,
+}
+
+impl Uplink {
+    pub(super) const fn new(bytes_per_second: f64) -> Self {
+        Self { bytes_per_second, turns: VecDeque::new(), jobs: BTreeMap::new(), busy: false, sent: 0 }
+    }
+
+    pub(super) fn push(&mut self, receiver: u32, job: Job) {
+        let jobs = self.jobs.entry(receiver).or_default();
+        if jobs.is_empty() {
+            self.turns.push_back(receiver);
+        }
+        jobs.push_back(job);
+    }
+
+    /// The next piece to be sent, and to whom.
+    pub(super) fn pop(&mut self) -> Option<(u32, Job)> {
+        while let Some(receiver) = self.turns.pop_front() {
+            let Some(jobs) = self.jobs.get_mut(&receiver) else { continue };
+            let job = jobs.pop_front();
+            if jobs.is_empty() {
+                self.jobs.remove(&receiver);
+            } else {
+                self.turns.push_back(receiver);
+            }
+            if let Some(job) = job {
+                return Some((receiver, job));
+            }
+        }
+        None
+    }
+
+    /// Drops what is left of a request.
+    pub(super) fn cancel(&mut self, receiver: u32, request: RequestId) {
+        let Some(jobs) = self.jobs.get_mut(&receiver) else { return };
+        jobs.retain(|job| job.request != request);
+        if jobs.is_empty() {
+            self.jobs.remove(&receiver);
+            self.turns.retain(|turn| *turn != receiver);
+        }
+    }
+
+    pub(super) fn sending(&self, bytes: f64) -> Duration {
+        Duration::from_secs_f64(bytes / self.bytes_per_second)
+    }
+}
+
+/// A link down: first come, first served.
+#[derive(Debug)]
+pub(super) struct Downlink {
+    bytes_per_second: f64,
+    free: Time,
+}
+
+impl Downlink {
+    pub(super) fn new(bytes_per_second: f64) -> Self {
+        Self { bytes_per_second, free: Time::default() }
+    }
+
+    /// When bytes are there that begin and end to reach the link at these times.
+    pub(super) fn carry(&mut self, begin: Time, end: Time, bytes: f64) -> Time {
+        let own = self.free.max(begin) + Duration::from_secs_f64(bytes / self.bytes_per_second);
+        self.free = own.max(end);
+        self.free
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn receivers_take_turns_and_a_cancelled_request_sends_nothing_more() {
+        let mut uplink = Uplink::new(1000.0);
+        let job = |request, piece| Job { request: RequestId(request), piece };
+        for piece in 0..3 {
+            uplink.push(1, job(1, piece));
+        }
+        uplink.push(2, job(2, 7));
+        uplink.push(2, job(3, 8));
+        assert_eq!(uplink.pop(), Some((1, job(1, 0))));
+        assert_eq!(uplink.pop(), Some((2, job(2, 7))));
+        uplink.cancel(1, RequestId(1));
+        assert_eq!(uplink.pop(), Some((2, job(3, 8))));
+        assert_eq!(uplink.pop(), None);
+        uplink.push(1, job(4, 4));
+        assert_eq!(uplink.pop(), Some((1, job(4, 4))));
+        assert_eq!(uplink.sending(500.0), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn a_link_down_is_as_slow_as_itself_or_as_the_sender() {
+        let mut downlink = Downlink::new(1000.0);
+        // A slow sender: there when its last byte is.
+        assert_eq!(downlink.carry(at(0), at(900), 100.0), at(900));
+        // A fast one, behind it.
+        assert_eq!(downlink.carry(at(800), at(810), 100.0), at(1000));
+        assert_eq!(downlink.carry(at(2000), at(2010), 100.0), at(2100));
+    }
+}

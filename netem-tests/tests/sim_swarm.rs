@@ -1,0 +1,74 @@
+//! The simulated swarm: what must hold whatever the policy, for every seed.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::time::Duration;
+
+use rdcq_netem_tests::sim::{Outcome, Setting, run};
+
+fn setting(agents: u32, seed: u64) -> Setting {
+    let ms = Duration::from_millis;
+    Setting {
+        agents,
+        size: 4 << 20,
+        pieces: 64,
+        up: "50Mbit/s".parse().unwrap(),
+        down: "50Mbit/s".parse().unwrap(),
+        source_up: "50Mbit/s".parse().unwrap(),
+        latency: ms(1),
+        setup: 4,
+        spread: ms(20),
+        neighbours: 8,
+        ask_again: ms(500),
+        have_every: ms(1),
+        headers: 0.05,
+        slow_every: 0,
+        patience: Duration::from_secs(60),
+        seed,
+    }
+}
+
+/// The last agent's time by the least possible.
+fn ratio(setting: &Setting, outcome: &Outcome) -> f64 {
+    assert_eq!(outcome.unfinished, 0, "seed {}", setting.seed);
+    outcome.done.last().unwrap().as_secs_f64() / setting.bound().as_secs_f64()
+}
+
+#[test]
+fn every_agent_has_the_file_and_none_before_its_link_can_have_carried_it() {
+    for seed in 0..12 {
+        let setting = setting(1 + seed as u32, seed);
+        let outcome = run(&setting);
+        let least = Duration::from_secs_f64(setting.size as f64 * 1.05 * 8.0 / 50e6);
+        assert!(outcome.done[0] >= least, "seed {seed}: {:?}", outcome.done);
+        // Early agents hear of later ones only when they ask the tracker again, which here is nearly the end.
+        let ratio = ratio(&setting, &outcome);
+        assert!((1.05..2.0).contains(&ratio), "seed {seed}: {ratio}");
+        assert!(outcome.source_bytes >= setting.size, "seed {seed}");
+        let wanted = setting.size * u64::from(setting.agents);
+        assert_eq!(outcome.received_bytes, wanted + outcome.duplicate_bytes, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_run_is_a_function_of_its_seed() {
+    assert_eq!(run(&setting(6, 3)), run(&setting(6, 3)));
+    assert_ne!(run(&setting(6, 3)), run(&setting(6, 4)));
+}
+
+#[test]
+fn who_has_a_slow_link_is_later_and_bounds_all() {
+    let uneven = Setting { slow_every: 4, ..setting(8, 1) };
+    assert_eq!(uneven.bound(), setting(8, 1).bound() * 4);
+    let outcome = run(&uneven);
+    assert!(ratio(&uneven, &outcome) >= 1.05);
+    let [.., third, slow, slowest] = &*outcome.done else { panic!("{outcome:?}") };
+    assert!(slow.as_secs_f64() > third.as_secs_f64() * 1.5 && slowest >= slow, "{:?}", outcome.done);
+}
+
+#[test]
+fn a_run_ends_when_its_patience_does() {
+    let short = Setting { patience: Duration::from_millis(200), ..setting(3, 1) };
+    let outcome = run(&short);
+    assert_eq!((outcome.unfinished, outcome.done.len()), (3, 0));
+}
