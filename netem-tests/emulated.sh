@@ -202,7 +202,7 @@ trap "trap '' INT TERM HUP; exit 143" TERM HUP
 
 # What comes on top of the image in this run: programs, and what to do with them.
 mkdir -p "$run/root/dev" "$run/root/proc" "$run/root/sys" "$run/root/tmp" "$run/root/run" "$run/root/usr/lib"
-copy_linked "$run/root" /usr/bin/dash "$(command -v ip)" "$(command -v tc)" "$binaries/rdcq" "$binaries/lab"
+copy_linked "$run/root" /usr/bin/dash "$(command -v ip)" "$(command -v tc)" "$(command -v chrt)" "$binaries/rdcq" "$binaries/lab"
 # Tables of netem's distributions, and no lines of the debugger, which would only take memory.
 [ ! -d /usr/lib/tc ] || cp -r /usr/lib/tc "$run/root/usr/lib"
 strip "$run/root$binaries/rdcq" "$run/root$binaries/lab" 2>/dev/null || true
