@@ -20,6 +20,13 @@ fn at(rate: &str) -> Limits {
     Limits { node: RateLimit::At(rate.parse().unwrap()), ..Limits::default() }
 }
 
+/// A limited direction.
+fn egress(rate: &str) -> (Env, Arc<Gate>) {
+    let env = env();
+    let gate = Arc::clone(Bandwidth::new(&env, at(rate), Limits::default()).gate(Direction::Egress));
+    (env, gate)
+}
+
 fn turn(gate: &Arc<Gate>, peer: &str, class: Class) -> Turn {
     let peer = gate.join(&peer.parse().unwrap());
     Turn::new(gate, peer, class).unwrap()
@@ -61,14 +68,12 @@ async fn a_rate_is_kept_to_the_thousandth_and_a_change_holds_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn classes_share_by_weight() {
-    let env = env();
-    let bandwidth = Bandwidth::new(&env, at("104Mbit/s"), Limits::default());
-    let gate = bandwidth.gate(Direction::Egress);
+    let (env, gate) = egress("104Mbit/s");
     for class in Class::ALL {
-        greedy(&env, gate, "a", class);
+        greedy(&env, &gate, "a", class);
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let [urgent, normal, background] = moved(gate).map(|bytes| bytes / 10_000);
+    let [urgent, normal, background] = moved(&gate).map(|bytes| bytes / 10_000);
     assert!((784..=816).contains(&urgent), "{urgent}");
     assert!((392..=408).contains(&normal), "{normal}");
     assert!((98..=102).contains(&background), "{background}");
@@ -76,13 +81,11 @@ async fn classes_share_by_weight() {
 
 #[tokio::test(start_paused = true)]
 async fn streams_and_peers_have_the_same_though_each_asks_anew_for_every_grant() {
-    let env = env();
-    let bandwidth = Bandwidth::new(&env, at("100Mbit/s"), Limits::default());
-    let gate = bandwidth.gate(Direction::Egress);
+    let (env, gate) = egress("100Mbit/s");
     let counts: Vec<(&str, Arc<AtomicU64>)> =
         ["a"; 40].into_iter().chain(["b"]).map(|peer| (peer, Arc::default())).collect();
     for (peer, count) in &counts {
-        let (mut turn, count) = (turn(gate, peer, Class::Normal), Arc::clone(count));
+        let (mut turn, count) = (turn(&gate, peer, Class::Normal), Arc::clone(count));
         env.spawn(async move {
             loop {
                 count.fetch_add(turn.take(64 * 1024).await, Ordering::Relaxed);
@@ -113,25 +116,21 @@ async fn who_waits_is_let_through_when_the_limit_goes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_is_given_up_costs_nobody_anything() {
-    let env = env();
-    let bandwidth = Bandwidth::new(&env, at("8Mbit/s"), Limits::default());
-    let gate = bandwidth.gate(Direction::Egress);
-    greedy(&env, gate, "a", Class::Normal);
+    let (env, gate) = egress("8Mbit/s");
+    greedy(&env, &gate, "a", Class::Normal);
     for _ in 0..1000 {
-        let mut other = turn(gate, "b", Class::Normal);
+        let mut other = turn(&gate, "b", Class::Normal);
         let _ = tokio::time::timeout(Duration::from_millis(1), other.take(64 * 1024)).await;
     }
-    let bytes = moved(gate)[1];
+    let bytes = moved(&gate)[1];
     assert!(bytes.abs_diff(1_000_000) < 10_000, "{bytes} in a second");
     assert_eq!(gate.stats().waiting, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn threads_that_stand_still_do_not_find_a_burst_afterwards() {
-    let env = env();
-    let bandwidth = Bandwidth::new(&env, at("100Mbit/s"), Limits::default());
-    let gate = bandwidth.gate(Direction::Egress);
-    let mut turns: Vec<_> = (0..100).map(|_| turn(gate, "a", Class::Normal)).collect();
+    let (_env, gate) = egress("100Mbit/s");
+    let mut turns: Vec<_> = (0..100).map(|_| turn(&gate, "a", Class::Normal)).collect();
     let mut takes: Vec<_> = turns.iter_mut().map(|turn| Box::pin(turn.take(64 * 1024))).collect();
     let mut poll_all = || -> u64 { takes.iter_mut().filter_map(|take| take.as_mut().now_or_never()).sum() };
     assert_eq!(poll_all(), 0);
@@ -143,34 +142,30 @@ async fn threads_that_stand_still_do_not_find_a_burst_afterwards() {
 
 #[tokio::test(start_paused = true)]
 async fn who_has_something_to_write_does_not_hold_others_up() {
-    let env = env();
-    let bandwidth = Bandwidth::new(&env, at("8Mbit/s"), Limits::default());
-    let gate = bandwidth.gate(Direction::Egress);
-    let mut writing: Vec<_> = (0..20).map(|_| turn(gate, "a", Class::Normal)).collect();
+    let (env, gate) = egress("8Mbit/s");
+    let mut writing: Vec<_> = (0..20).map(|_| turn(&gate, "a", Class::Normal)).collect();
     for turn in &mut writing {
         turn.take(64 * 1024).await;
     }
-    let before = moved(gate)[1];
-    greedy(&env, gate, "b", Class::Normal);
+    let before = moved(&gate)[1];
+    greedy(&env, &gate, "b", Class::Normal);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let bytes = moved(gate)[1] - before;
+    let bytes = moved(&gate)[1] - before;
     assert!(bytes.abs_diff(1_000_000) < 10_000, "{bytes} in a second");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_grant_that_nobody_comes_for_holds_others_up_for_a_moment() {
-    let env = env();
-    let bandwidth = Bandwidth::new(&env, at("8Mbit/s"), Limits::default());
-    let gate = bandwidth.gate(Direction::Egress);
-    let mut turns: Vec<_> = (0..2).map(|_| turn(gate, "a", Class::Normal)).collect();
+    let (env, gate) = egress("8Mbit/s");
+    let mut turns: Vec<_> = (0..2).map(|_| turn(&gate, "a", Class::Normal)).collect();
     let mut stuck: Vec<_> = turns.iter_mut().map(|turn| Box::pin(turn.take(2000))).collect();
     assert!(stuck.iter_mut().all(|take| take.as_mut().now_or_never().is_none()));
-    greedy(&env, gate, "b", Class::Normal);
+    greedy(&env, &gate, "b", Class::Normal);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let bytes = moved(gate)[1];
+    let bytes = moved(&gate)[1];
     assert!((930_000..1_000_000).contains(&bytes), "{bytes} in a second");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let next = moved(gate)[1] - bytes;
+    let next = moved(&gate)[1] - bytes;
     assert!(next.abs_diff(1_000_000) < 10_000, "{next} in the second after");
     drop(stuck);
 }
