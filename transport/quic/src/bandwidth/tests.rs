@@ -141,6 +141,33 @@ async fn threads_that_stand_still_do_not_find_a_burst_afterwards() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_fetches_what_was_held_makes_room_for_others_at_once() {
+    let (env, gate) = egress("800kbit/s");
+    let mut turns: Vec<_> = (0..2).map(|_| turn(&gate, "a", Class::Normal)).collect();
+    let mut takes: Vec<_> = turns.iter_mut().map(|turn| Box::pin(turn.take(1452))).collect();
+    assert!(takes.iter_mut().all(|take| take.as_mut().now_or_never().is_none()));
+    let mut third = turn(&gate, "a", Class::Normal);
+    let third = env.spawn(async move { third.take(1452).await });
+    // Two are granted a datagram each, which is all that may be held; the third, asleep, is due at 29 ms.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(takes[0].as_mut().now_or_never(), Some(1452));
+    assert_eq!(tokio::time::timeout(Duration::from_millis(15), third).await.unwrap().unwrap(), 1452);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_waiting_wants_nothing_any_more() {
+    let (env, gate) = egress("8Mbit/s");
+    let mut turns: Vec<_> = (0..20).map(|_| turn(&gate, "a", Class::Normal)).collect();
+    for turn in &mut turns {
+        assert_eq!(turn.take(64 * 1024).now_or_never(), None);
+    }
+    greedy(&env, &gate, "b", Class::Normal);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let bytes = moved(&gate)[1];
+    assert!(bytes.abs_diff(1_000_000) < 10_000, "{bytes} in a second");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_has_something_to_write_does_not_hold_others_up() {
     let (env, gate) = egress("8Mbit/s");
     let mut writing: Vec<_> = (0..20).map(|_| turn(&gate, "a", Class::Normal)).collect();
