@@ -3,10 +3,12 @@
 //!
 //! However many ask for one content at once, it is downloaded once ([`downloads`]); what is verified is served at once,
 //! also while the rest is still coming; what is whole is announced to the tracker until it is dropped ([`seeder`]).
+//! Connections to the servers stay open meanwhile ([`warm`]).
 
 mod downloads;
 mod seeder;
 mod service;
+mod warm;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,6 +62,7 @@ impl App {
             Collector::new(env.clone(), pool.clone(), store.clone(), leases.clone(), build_indexes);
         let stop = CancellationToken::new();
         seeder.run(&stop);
+        warm::keep(&env, &pool, &herd, &stop);
         let sweeper = (collector.clone(), seeder.clone());
         repeat(&env, &stop, config.sweep, move || {
             let (collector, seeder) = sweeper.clone();

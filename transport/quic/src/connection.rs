@@ -59,6 +59,16 @@ impl Connection {
         self.link().is_usable()
     }
 
+    /// Waits until it is over, whoever ends it.
+    pub async fn closed(&self) {
+        self.link().quic.closed().await;
+    }
+
+    /// Whether somebody has another clone.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Waits until the node may take in so many bytes from this peer. To be called before the peer is asked for them.
     pub async fn expect(&self, class: Class, bytes: u64) {
         self.link().expect(class, bytes).await;

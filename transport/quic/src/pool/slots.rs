@@ -124,14 +124,14 @@ impl Slots {
         }
     }
 
-    /// Lets go of connections that were not used for `idle`, and of those older than `age`, whose successors are then not all
-    /// dialled at once.
+    /// Lets go of connections that nobody holds and that were not used for `idle`, and of those older than `age`, whose
+    /// successors are then not all dialled at once.
     pub(super) fn expire(&mut self, idle: Duration, age: Duration) {
         self.by_key.retain(|(addr, _), slot| match slot {
             Slot::Open { connection, .. } => {
                 let link = connection.link();
                 let spread = f64::from(addr.port() % 64) / 640.0;
-                link.idle() < idle && link.age() < age.mul_f64(1.0 - spread)
+                (connection.is_shared() || link.idle() < idle) && link.age() < age.mul_f64(1.0 - spread)
             }
             Slot::Dialling { .. } | Slot::Failed { .. } => true,
         });
