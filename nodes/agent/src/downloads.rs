@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use rdcq_config::HerdAddresses;
 use rdcq_env::{Env, watch};
@@ -12,10 +13,14 @@ use rdcq_transport::{Pool, Scope};
 use rdcq_wire::message::{Note, Transfer};
 use rdcq_wire::{Class, Digest, NodeId, Record};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Arrivals that may wait for a download; more are found by the tracker.
 const ARRIVALS: usize = 64;
+
+/// How long others may wait for a manifest that this agent fetches: somebody else may have it by then.
+const MANIFEST_WAIT: Duration = Duration::from_secs(3);
 
 /// The downloads under way.
 pub(crate) struct Downloads {
@@ -81,6 +86,17 @@ impl Downloads {
         if let Some(download) = self.active().get(digest).and_then(Weak::upgrade) {
             // A full queue loses nothing that the tracker will not say again.
             let _ = download.arrivals.try_send(arrival);
+        }
+    }
+
+    /// Waits until a download of the content, if there is one, knows its pieces; not long.
+    pub(crate) async fn known(&self, digest: &Digest) {
+        let download = self.active().get(digest).and_then(Weak::upgrade);
+        // Not the download itself, which ends when those for whom it is are gone.
+        let progress = download.map(|download| download.progress.clone());
+        if let Some(mut progress) = progress {
+            // Who has waited in vain hears what the store says.
+            let _ = timeout(MANIFEST_WAIT, progress.changed()).await;
         }
     }
 

@@ -14,7 +14,7 @@ use rdcq_wire::message::{
     Collect, Collected, Failure, GetManifest, GetPieces, ManifestBody, Progress, Pull, Pulled, Release,
     Released, Resolve, Watch,
 };
-use rdcq_wire::{ErrorCode, Kind, Record, Role, TagQuery};
+use rdcq_wire::{Digest, ErrorCode, Kind, Record, Role, TagQuery};
 
 use crate::downloads::Downloads;
 use crate::seeder::Seeder;
@@ -86,10 +86,14 @@ impl Agent {
         Err(failure)
     }
 
-    /// Answers from the store; a client's question about content that is not here is passed on to an origin.
+    /// Answers from the store, to an agent as soon as it is there; a client's question about content that is not here is
+    /// passed on to an origin.
     async fn get_manifest(&self, mut call: IncomingCall) -> Result<(), Refusal> {
         let request: GetManifest = call.request()?;
         let from_agent = call.peer().roles.contains(Role::Agent);
+        if from_agent {
+            self.await_manifest(&mut call, &request.digest).await?;
+        }
         if self.store.manifest(&request.digest).is_some() || from_agent {
             return content::get_manifest(&self.store, call).await;
         }
@@ -107,6 +111,18 @@ impl Agent {
         Err(failure.into())
     }
 
+    /// What this agent fetches it soon has, so that nobody who wants it of this agent need ask again and again.
+    async fn await_manifest(&self, call: &mut IncomingCall, digest: &Digest) -> Result<(), Refusal> {
+        if self.store.manifest(digest).is_some() {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            () = call.cancelled() => Err(Refusal::Gone),
+            () = self.downloads.known(digest) => Ok(()),
+        }
+    }
+
     /// Answers from the store; a client that delivers keeps its content pinned.
     async fn get_pieces(&self, call: IncomingCall) -> Result<(), Refusal> {
         if !call.peer().roles.contains(Role::Agent) {
@@ -119,10 +135,11 @@ impl Agent {
     }
 
     /// Answers from the store; who asks while this agent seeks the same becomes its neighbour.
-    async fn watch(&self, call: IncomingCall) -> Result<(), Refusal> {
+    async fn watch(&self, mut call: IncomingCall) -> Result<(), Refusal> {
         let request: Watch = call.request()?;
         let arrival = Arrival { node: call.peer().node.clone(), addr: call.remote() };
         self.downloads.arrived(&request.digest, arrival);
+        self.await_manifest(&mut call, &request.digest).await?;
         content::watch(&self.store, call).await
     }
 

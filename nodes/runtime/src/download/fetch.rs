@@ -1,10 +1,14 @@
 //! Fetching: a manifest, a span of pieces.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use rand::seq::SliceRandom;
 use rdcq_store::{Partial, StoreError};
 use rdcq_swarm::{Failure, RequestId};
@@ -12,12 +16,15 @@ use rdcq_transport::{CallError, Connection, Scope};
 use rdcq_wire::message::{GetManifest, GetPieces, Neighbour, Pieces};
 use rdcq_wire::{Class, Digest, ErrorCode, Manifest, Role, Span};
 use tokio::sync::mpsc;
+use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Download, Input};
 
 /// How long a manifest may take.
 const MANIFEST_PATIENCE: Duration = Duration::from_secs(10);
+/// How long whoever was asked for a manifest is waited for before somebody else is asked, too.
+const MANIFEST_HEDGE: Duration = Duration::from_secs(1);
 /// How long one request for pieces may take. The swarm gives a silent peer up much sooner.
 const PIECES_PATIENCE: Duration = Duration::from_secs(600);
 /// How often the swarm hears of a request whose bytes are coming: each word of it costs as much as some datagrams.
@@ -27,38 +34,57 @@ const STILL_WRITING: Duration = Duration::from_millis(250);
 /// Agents asked for a manifest before the origins are: each may have it, none must.
 const AGENTS_ASKED: usize = 2;
 
-/// Asks neighbours for the manifest until one has it; says what failed last if none does.
+/// Asks neighbours for the manifest until one has it; says what failed last if none does. Agents come first, which wait
+/// until they have it if they fetch it themselves: an origin would send it to each of thousands. The tracker has named
+/// those who asked it before, so that nobody waits for somebody who waits for him.
 pub(super) async fn manifest(download: &Download, neighbours: &[Neighbour]) -> Result<Manifest, String> {
     let (mut agents, mut origins): (Vec<_>, Vec<_>) = neighbours.iter().partition(|n| n.role == Role::Agent);
     agents.retain(|neighbour| neighbour.node.as_ref() != Some(&download.node));
     agents.shuffle(&mut download.env.rng());
     origins.shuffle(&mut download.env.rng());
+    agents.truncate(AGENTS_ASKED);
+    agents.extend(origins);
+    let mut others = agents.into_iter().peekable();
+    let mut asked: FuturesUnordered<BoxFuture<'static, _>> = FuturesUnordered::new();
     let mut why = "no neighbour was found".to_owned();
-    for neighbour in agents.into_iter().take(AGENTS_ASKED).chain(origins) {
-        match manifest_from(download, neighbour).await {
-            Ok(manifest) => return Ok(manifest),
-            Err(error) => why = format!("{} {}: {error}", neighbour.role, neighbour.addr),
+    loop {
+        match others.next() {
+            Some(neighbour) => asked.push(manifest_from(download.clone(), neighbour.clone()).boxed()),
+            None if asked.is_empty() => return Err(why),
+            None => {}
+        }
+        let hedge =
+            download.env.now() + if others.peek().is_some() { MANIFEST_HEDGE } else { MANIFEST_PATIENCE };
+        match timeout_at(hedge, asked.next()).await {
+            Ok(Some(Ok(manifest))) => return Ok(manifest),
+            Ok(Some(Err(error))) => why = error,
+            Ok(None) | Err(_) => {}
         }
     }
-    Err(why)
 }
 
-async fn manifest_from(download: &Download, from: &Neighbour) -> Result<Manifest, String> {
-    let scope = Scope {
-        trace: download.trace,
-        deadline: download.env.now() + MANIFEST_PATIENCE,
-        class: download.class,
-    };
+/// Asks one neighbour for the manifest. Pieces will be asked of it next, so a connection for them is opened meanwhile.
+async fn manifest_from(download: Download, from: Neighbour) -> Result<Manifest, String> {
+    let (pool, addr, role) = (download.pool.clone(), from.addr, from.role);
+    let deadline = download.env.now() + MANIFEST_PATIENCE;
+    // Whoever asks for pieces tells what is wrong with it.
+    download.env.spawn(async move { pool.get_data(addr, role, deadline).await.ok() });
+    let scope = Scope { trace: download.trace, deadline, class: download.class };
     let request = GetManifest { digest: download.digest, manifest: download.manifest };
-    let answer = download.pool.call(from.addr, from.role, scope, &request, Vec::new()).await;
-    let body = answer.map_err(|error| error.to_string())?.body;
-    let bytes = body.collect().await.map_err(|error| error.to_string())?.concat();
-    let manifest = checked(&bytes, download);
+    let answer = download.pool.call(addr, role, scope, &request, Vec::new()).await;
+    let body = answer.map_err(|error| told(&from, error))?.body;
+    let bytes = body.collect().await.map_err(|error| told(&from, error))?.concat();
+    let manifest = checked(&bytes, &download);
     if manifest.is_none() {
-        let (addr, role, digest) = (from.addr, from.role, download.digest);
+        let digest = download.digest;
         tracing::warn!(target: "rdcq::audit", %addr, %role, %digest, "it sent a wrong manifest");
     }
-    manifest.ok_or_else(|| "it sent a wrong manifest".to_owned())
+    manifest.ok_or_else(|| told(&from, "it sent a wrong manifest"))
+}
+
+/// What went wrong, and with whom.
+fn told(from: &Neighbour, error: impl Display) -> String {
+    format!("{} {}: {error}", from.role, from.addr)
 }
 
 /// The manifest that the tag's record promised, or nothing.
