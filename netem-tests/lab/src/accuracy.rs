@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use rdcq_wire::{ByteRate, Class};
 
-use crate::counters::{self, Counter, Rates, Watched};
+use crate::counters::{self, Counter, Look, Rates, Sample, Watched};
 use crate::herd::{Ask, Puller, Source};
 use crate::namespaces::Network;
 use crate::report::{Figure, print};
@@ -28,6 +28,9 @@ pub(crate) struct Arguments {
     /// How long each is watched, in seconds.
     #[arg(long, default_value_t = 11)]
     seconds: u64,
+    /// How long each packet is looked at after that, in seconds.
+    #[arg(long, default_value_t = 3)]
+    burst_seconds: u64,
     /// Bytes of the file that is pulled.
     #[arg(long, default_value_t = 16 << 20)]
     size: u64,
@@ -43,29 +46,30 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     for rate in &arguments.rates {
         source.limit(&format!("[bandwidth.egress]\nlimit = \"{rate}\"\n"))?;
         for streams in &arguments.streams {
-            let time = Duration::from_secs(arguments.seconds);
-            let watched = load(&network, &source, &pullers, *streams, time).await?;
-            judge(&watched, *rate, *streams)?;
+            let (watched, packets) = load(&network, &source, &pullers, *streams, &arguments).await?;
+            judge(&watched, &packets, *rate, *streams)?;
         }
     }
     Ok(())
 }
 
-/// Has so many streams pull, and watches the servers' interface meanwhile.
+/// Has so many streams pull, and watches the servers' interface meanwhile: its counters, and then its packets, as looking at
+/// each of them takes a part of a machine that may be full.
 async fn load(
     network: &Network,
     source: &Source,
     pullers: &[Puller],
     streams: u32,
-    time: Duration,
-) -> anyhow::Result<Watched> {
+    arguments: &Arguments,
+) -> anyhow::Result<(Watched, Vec<Sample>)> {
+    let [time, burst] = [arguments.seconds, arguments.burst_seconds].map(Duration::from_secs);
     let count = u32::try_from(pullers.len())?;
     let ask = |own| Ask {
         class: Class::Normal,
         streams: own,
         pieces: if streams > 100 { 4 } else { 32 },
         from: BEFORE,
-        until: BEFORE + time + Duration::from_millis(500),
+        until: BEFORE + time + burst + Duration::from_secs(1),
         rest: None,
     };
     let pulls = (0..).zip(pullers).filter_map(|(number, puller)| {
@@ -74,16 +78,18 @@ async fn load(
     });
     let pulls: Vec<_> = pulls.collect::<anyhow::Result<_>>()?;
     tokio::time::sleep(BEFORE).await;
-    let watched = counters::watch(network.host(0), Counter::Sent, time).await?;
+    let watch = |time, look| counters::watch(network.host(0), Counter::Sent, time, look);
+    let watched = watch(time, Look::Counters).await?;
+    let packets = watch(burst, Look::Packets).await?.packets;
     for pull in pulls {
         let pulled = pull.await??;
         anyhow::ensure!(pulled.sum() > 0, "a puller got nothing");
         anyhow::ensure!(pulled.failed == 0, "{} requests failed", pulled.failed);
     }
-    Ok(watched)
+    Ok((watched, packets))
 }
 
-fn judge(watched: &Watched, rate: ByteRate, streams: u32) -> anyhow::Result<()> {
+fn judge(watched: &Watched, packets: &[Sample], rate: ByteRate, streams: u32) -> anyhow::Result<()> {
     let limit = rate.bytes_per_second() as f64;
     let figure = |variant: &str, value, unit, target| {
         let variant = format!("{variant}, {rate}, {streams} streams");
@@ -103,5 +109,5 @@ fn judge(watched: &Watched, rate: ByteRate, streams: u32) -> anyhow::Result<()> 
     let stopped = watched.stopped(begin.at, end.at).as_secs_f64() / (end.at - begin.at).as_secs_f64();
     figure("a processor stood still", stopped * 100.0, "% of the time", 0.0)?;
     let target = (limit * 0.02).max(TWO_BATCHES);
-    figure("burst", counters::burst(&watched.samples, limit), "bytes", target)
+    figure("burst", counters::burst(packets, limit), "bytes", target)
 }

@@ -10,6 +10,7 @@ use clap::Args;
 use rustix::thread::CpuSet;
 
 use crate::namespaces::{Host, INTERFACE};
+use crate::packets::Packets;
 
 /// How often counters are read: twenty times in the burst that a limit may make.
 const EVERY: Duration = Duration::from_millis(1);
@@ -22,6 +23,9 @@ pub(crate) struct Arguments {
     /// Which counter of the interface.
     #[arg(long)]
     counter: Counter,
+    /// Also when each packet passed.
+    #[arg(long)]
+    packets: bool,
 }
 
 /// A counter of an interface.
@@ -58,6 +62,17 @@ pub(crate) struct Watched {
     pub(crate) samples: Vec<Sample>,
     /// When one of the machine's processors, or several, did nothing. One after the other.
     pub(crate) stops: Vec<Range<Duration>>,
+    /// What had been carried by the time of each packet, from the first one seen; empty if they were not looked at.
+    pub(crate) packets: Vec<Sample>,
+}
+
+/// How closely an interface is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// By its counters.
+    Counters,
+    /// At its packets, too: each costs the machine about a microsecond.
+    Packets,
 }
 
 /// What an interface had carried at a time.
@@ -69,7 +84,7 @@ pub(crate) struct Sample {
 }
 
 /// Prints samples line by line, time in nanoseconds and bytes, of the namespace that it runs in; then each processor's stops, from
-/// when and until when.
+/// when and until when; then packets, as samples.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let path = format!("/sys/class/net/{INTERFACE}/statistics/{}", arguments.counter.file());
     let until = now() + Duration::from_millis(arguments.ms);
@@ -77,6 +92,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let processors = (0..CpuSet::MAX_CPU).filter(|number| processors.is_set(*number));
     let sentinels: Vec<_> =
         processors.map(|number| std::thread::spawn(move || stops(number, until))).collect();
+    let packets = if arguments.packets { Some(Packets::open(arguments.counter)?) } else { None };
+    let packets = packets.map(|packets| std::thread::spawn(move || packets.until(until)));
     let mut lines = String::new();
     while now() < until {
         let (before, bytes) = (now(), fs::read_to_string(&path).context(path.clone())?);
@@ -89,6 +106,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let stops = sentinel.join().map_err(|_| anyhow::anyhow!("a sentinel has died"))??;
         for Range { start, end } in stops {
             lines.push_str(&format!("stop {} {}\n", start.as_nanos(), end.as_nanos()));
+        }
+    }
+    if let Some(packets) = packets {
+        for Sample { at, bytes } in
+            packets.join().map_err(|_| anyhow::anyhow!("who saw packets has died"))??
+        {
+            lines.push_str(&format!("packet {} {bytes}\n", at.as_nanos()));
         }
     }
     std::io::stdout().write_all(lines.as_bytes())?;
@@ -119,13 +143,20 @@ pub(crate) fn now() -> Duration {
 }
 
 /// Watches what a host sends or receives for some time.
-pub(crate) async fn watch(host: &Host, counter: Counter, time: Duration) -> anyhow::Result<Watched> {
+pub(crate) async fn watch(
+    host: &Host,
+    counter: Counter,
+    time: Duration,
+    look: Look,
+) -> anyhow::Result<Watched> {
     let lab = std::env::current_exe()?;
     let (host, lab) = (host.clone(), lab.display().to_string());
     let ms = time.as_millis().to_string();
     // Before everything else that wants a processor: what it does not get is then what nobody got.
     let text = tokio::task::spawn_blocking(move || {
-        host.run(&["chrt", "-f", "50", &lab, "count", "--counter", counter.word(), "--ms", &ms])
+        let mut words = vec!["chrt", "-f", "50", &*lab, "count", "--counter", counter.word(), "--ms", &*ms];
+        words.extend((look == Look::Packets).then_some("--packets"));
+        host.run(&words)
     })
     .await??;
     Watched::parse(&text)
@@ -134,19 +165,19 @@ pub(crate) async fn watch(host: &Host, counter: Counter, time: Duration) -> anyh
 impl Watched {
     fn parse(text: &str) -> anyhow::Result<Self> {
         let time = |word: &str| Some(Duration::from_nanos(word.parse().ok()?));
-        let (mut samples, mut stops) = (Vec::new(), Vec::new());
+        let sample = |at, bytes: &str| Some(Sample { at: time(at)?, bytes: bytes.parse().ok()? });
+        let (mut samples, mut stops, mut packets) = (Vec::new(), Vec::new(), Vec::new());
         for line in text.lines() {
             let words: Vec<_> = line.split(' ').collect();
             let read = match *words {
                 ["stop", start, end] => time(start).zip(time(end)).map(|(start, end)| stops.push(start..end)),
-                [at, bytes] => {
-                    time(at).zip(bytes.parse().ok()).map(|(at, bytes)| samples.push(Sample { at, bytes }))
-                }
+                ["packet", at, bytes] => sample(at, bytes).map(|packet| packets.push(packet)),
+                [at, bytes] => sample(at, bytes).map(|sample| samples.push(sample)),
                 _ => None,
             };
-            read.with_context(|| format!("neither a sample nor a stop: {line:?}"))?;
+            read.with_context(|| format!("neither a sample nor a stop nor a packet: {line:?}"))?;
         }
-        Ok(Self { samples, stops: merge(stops) })
+        Ok(Self { samples, stops: merge(stops), packets })
     }
 
     /// How long the machine stood still between two times.
@@ -255,7 +286,7 @@ mod tests {
     fn rates_are_those_of_the_slowest_and_the_fastest_stretch() {
         let ms = Duration::from_millis;
         let rates = |bytes: &[u64], stops: &[Range<Duration>], length| {
-            let watched = Watched { samples: samples(bytes), stops: stops.to_vec() };
+            let watched = Watched { samples: samples(bytes), stops: stops.to_vec(), packets: Vec::new() };
             watched.rates(length, 100.0).map(|rates| [rates.least, rates.least_awake, rates.most])
         };
         assert_eq!(rates(&[0, 10, 20, 30, 40], &[], ms(200)), Some([100.0, 100.0, 100.0]));
@@ -269,8 +300,9 @@ mod tests {
     #[test]
     fn stops_of_two_processors_count_once() {
         let ms = Duration::from_millis;
-        let text = "1000000 5\nstop 20000000 30000000\nstop 70000000 80000000\nstop 25000000 40000000\n";
+        let text = "1000000 5\nstop 20000000 30000000\nstop 70000000 80000000\nstop 25000000 40000000\npacket 2000000 7\n";
         let watched = Watched::parse(text).unwrap();
+        assert_eq!(watched.packets, [Sample { at: ms(2), bytes: 7 }]);
         assert_eq!(watched.samples, [Sample { at: ms(1), bytes: 5 }]);
         assert_eq!(watched.stops, [ms(20)..ms(40), ms(70)..ms(80)]);
         assert_eq!(watched.stopped(ms(0), ms(100)), ms(30));

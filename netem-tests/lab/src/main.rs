@@ -12,6 +12,7 @@ mod link;
 mod links;
 mod means;
 mod namespaces;
+mod packets;
 mod path;
 mod puller;
 mod reload;

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use rdcq_wire::{ByteRate, Class};
 
-use crate::counters::{self, Counter};
+use crate::counters::{self, Counter, Look};
 use crate::herd::{Ask, Puller, Source};
 use crate::namespaces::Network;
 use crate::report::{Figure, print};
@@ -60,7 +60,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let pull = puller.pull(&network, &source, ask)?;
     tokio::time::sleep(BEFORE).await;
-    let watching = counters::watch(network.host(0), Counter::Sent, saving + ROW / 2);
+    let watching = counters::watch(network.host(0), Counter::Sent, saving + ROW / 2, Look::Counters);
     let (watched, rows) = tokio::try_join!(watching, save(&network, &source, &arguments))?;
     let pulled = pull.await??;
     let figure = |variant: &str, value, unit, target| {

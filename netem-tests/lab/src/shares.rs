@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use rdcq_wire::{ByteRate, Class};
 
-use crate::counters::{self, Counter};
+use crate::counters::{self, Counter, Look};
 use crate::herd::{Ask, Puller, Source};
 use crate::namespaces::Network;
 use crate::puller::Pulled;
@@ -159,8 +159,8 @@ impl Shared {
         let pulls = pulls.collect::<anyhow::Result<Vec<_>>>()?;
         tokio::time::sleep(BEFORE).await;
         let (all, first) = tokio::try_join!(
-            counters::watch(self.network.host(0), Counter::Sent, second * 3),
-            counters::watch(self.network.host(asks[0].0), Counter::Received, second * 3),
+            counters::watch(self.network.host(0), Counter::Sent, second * 3, Look::Counters),
+            counters::watch(self.network.host(asks[0].0), Counter::Received, second * 3, Look::Counters),
         )?;
         for pull in pulls {
             pull.await??;

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use rdcq_wire::{ByteRate, Class};
 
-use crate::counters::{self, Counter};
+use crate::counters::{self, Counter, Look};
 use crate::herd::{Ask, Puller, Source};
 use crate::namespaces::Network;
 use crate::report::{Figure, print};
@@ -46,7 +46,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let origin = format!("origin={}", source.origin());
     let words = ["top", &origin, "--once", "--interval", &interval];
     let (watched, said) = tokio::try_join!(
-        counters::watch(network.host(0), Counter::Sent, INTERVAL + ASKING / 2),
+        counters::watch(network.host(0), Counter::Sent, INTERVAL + ASKING / 2, Look::Counters),
         source.command(&network, &words),
     )?;
     pull.await??;
