@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use rdcq_certs::{Credentials, PeerError};
 use rdcq_client::Session;
-use rdcq_config::Config;
+use rdcq_config::{BandwidthConfig, Config};
 use rdcq_runtime::{BandwidthPlan, CredentialsError, Host, LiveBandwidth, load_credentials};
-use rdcq_wire::{HerdId, Role};
+use rdcq_wire::{Class, HerdId, Role, TagKey};
 
 use crate::agents_file::AgentChoice;
 use crate::console::Console;
@@ -34,6 +34,7 @@ pub(crate) enum Rights {
 pub(crate) struct Caller {
     pub(crate) session: Session,
     pub(crate) herd: HerdId,
+    bandwidth: BandwidthConfig,
 }
 
 impl Caller {
@@ -65,7 +66,12 @@ impl Caller {
             .map_err(|error| Failure::other(error.to_string()))?;
         LiveBandwidth::new(&host.env, host.bandwidth.clone(), plan);
         let session = Session::open(&host, &credentials, config.herd, Some(agent))?;
-        Ok(Self { session, herd })
+        Ok(Self { session, herd, bandwidth: config.bandwidth.unwrap_or_default() })
+    }
+
+    /// The session in which a tag is pushed or pulled: of the class that is wanted, else that of the tag's group.
+    pub(crate) fn session_for(&self, key: &TagKey, wanted: Option<Class>) -> Session {
+        self.session.with_class(wanted.or_else(|| self.bandwidth.class_of(key)).unwrap_or_default())
     }
 
     /// Does `work` with the session, unless a signal comes first, and ends the session either way.

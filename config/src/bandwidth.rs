@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use rdcq_wire::{ByteRate, NodeId, RateLimit};
+use rdcq_wire::{ByteRate, Class, NodeId, RateLimit, TagKey};
 use serde::{Deserialize, Serialize};
 
-use crate::{Invalid, Window, text};
+use crate::{GroupConfig, Invalid, Window, text};
 
 /// `[bandwidth]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct BandwidthConfig {
     /// Other limits at times.
     #[serde(default, rename = "window", skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<WindowConfig>,
+    /// Which class the tags of a group are of. Commands go by it; the class of what a node moves is that of the command.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, GroupConfig>,
 }
 
 /// `[bandwidth.egress]` and `[bandwidth.ingress]`.
@@ -90,8 +93,17 @@ pub struct WindowConfig {
 }
 
 impl BandwidthConfig {
-    /// Whether windows are for something, and for one thing at a time. Sums and zones are for who keeps the limits.
+    /// The class of a group's tag: the most urgent, should several groups have it.
+    pub fn class_of(&self, key: &TagKey) -> Option<Class> {
+        self.groups.values().filter(|group| group.contains(key)).map(|group| group.class).min()
+    }
+
+    /// Whether windows are for something, and for one thing at a time, and groups have tags. Sums and zones are for who keeps
+    /// the limits.
     pub(crate) fn check(&self) -> Result<(), Invalid> {
+        if let Some((name, _)) = self.groups.iter().find(|(_, group)| group.tags.is_empty()) {
+            return Err(Invalid::EmptyGroup(name.clone()));
+        }
         for (at, window) in self.windows.iter().enumerate() {
             if window.egress.is_none() && window.ingress.is_none() {
                 return Err(Invalid::IdleWindow(window.when));

@@ -84,6 +84,9 @@ pub enum Invalid {
          sends at once"
     )]
     Datagram(u16),
+    /// A group without tags.
+    #[error("bandwidth.groups.{0} has no tags; name some, as tags = [\"refdata-*\"], or take the group away")]
+    EmptyGroup(String),
     /// A window in which nothing is different.
     #[error("the [[bandwidth.window]] of {0} sets neither egress nor ingress; add one of them")]
     IdleWindow(Window),

@@ -13,6 +13,7 @@ mod change;
 mod congestion;
 mod duration;
 mod error;
+mod group;
 mod sections;
 mod text;
 mod validate;
@@ -27,6 +28,7 @@ pub use bandwidth::{BandwidthConfig, ClassConfig, ClassesConfig, DirectionConfig
 pub use change::Change;
 pub use congestion::{Congestion, UnknownCongestion};
 pub use error::{ConfigError, Invalid};
+pub use group::{EmptyPattern, GroupConfig, TagPattern};
 pub use sections::{
     AdminConfig, AgentConfig, BuildIndexConfig, ClientConfig, HerdAddresses, IdentityFiles, Limits,
     OriginConfig, ProxyConfig, TrackerConfig, Transport,

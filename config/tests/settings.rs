@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use rdcq_config::{
     AdminConfig, AgentConfig, BandwidthConfig, BuildIndexConfig, ClassConfig, ClassesConfig, ClientConfig,
-    Config, ConfigError, Congestion, DirectionConfig, HerdAddresses, IdentityFiles, Invalid, Limits,
-    OriginConfig, ProxyConfig, TrackerConfig, Transport, WindowConfig, defaults,
+    Config, ConfigError, Congestion, DirectionConfig, GroupConfig, HerdAddresses, IdentityFiles, Invalid,
+    Limits, OriginConfig, ProxyConfig, TrackerConfig, Transport, WindowConfig, defaults,
 };
-use rdcq_wire::{RateLimit, Role};
+use rdcq_wire::{Class, RateLimit, Role};
 
 const IDENTITY: &str = "[identity]\nca = 'ca.pem'\ncert = 'node.pem'\nkey = 'node.key'\n";
 
@@ -61,7 +61,12 @@ fn bandwidth() -> BandwidthConfig {
             window("22:00-06:00 Mon-Fri", Some(RateLimit::Unlimited), None),
             window("22:00-06:00 Mon-Fri", None, Some(limit("1Gbit/s"))),
         ],
+        groups: [("closing".to_owned(), group(&["*-closing.csv", "eod"], Class::Urgent))].into(),
     }
+}
+
+fn group(tags: &[&str], class: Class) -> GroupConfig {
+    GroupConfig { tags: tags.iter().map(|tag| tag.parse().unwrap()).collect(), class }
 }
 
 /// Settings with every key in them.
@@ -489,6 +494,9 @@ fn rates_windows_and_classes_that_make_no_sense_are_refused_where_they_stand() {
         ("[bandwidth.egress]\nclasses.urgent.weight = 1\n", 5, "missing key `limit`"),
         ("[bandwidth]\ntotal = '1Gbit/s'\n", 6, "unknown key `total`"),
         ("[[bandwidth.window]]\nwhen = '22:00-06:00 Mo-Fr'\negress = '1Gbit/s'\n", 6, "no time window"),
+        ("[bandwidth.groups.eod]\ntags = ['a', '']\nclass = 'urgent'\n", 6, "must not be empty"),
+        ("[bandwidth.groups.eod]\ntags = ['a']\nclass = 'hurried'\n", 7, "no class; write urgent"),
+        ("[bandwidth.groups.eod]\ntags = ['a']\n", 5, "missing key `class`"),
     ] {
         let refused = refusal(bandwidth);
         assert!(
@@ -496,6 +504,21 @@ fn rates_windows_and_classes_that_make_no_sense_are_refused_where_they_stand() {
             "{bandwidth}{refused}"
         );
     }
+}
+
+#[test]
+fn a_tag_is_of_the_most_urgent_class_of_its_groups() {
+    let text = "[client]\n[bandwidth.groups.all]\ntags = ['*']\nclass = 'background'\n\
+                [bandwidth.groups.closing]\ntags = ['*-closing-*', 'eod']\nclass = 'urgent'\n";
+    let config = parse(text).unwrap();
+    config.validate().unwrap();
+    let bandwidth = config.bandwidth.unwrap();
+    let class = |key: &str| bandwidth.class_of(&key.to_owned().try_into().unwrap());
+    assert_eq!(class("nyse-closing-prices.csv"), Some(Class::Urgent));
+    assert_eq!((class("eod"), class("eod-2")), (Some(Class::Urgent), Some(Class::Background)));
+    assert_eq!(BandwidthConfig::default().class_of(&"eod".to_owned().try_into().unwrap()), None);
+    let refused = invalid("[client]\n[bandwidth.groups.none]\ntags = []\nclass = 'urgent'\n");
+    assert!(refused.to_string().contains("bandwidth.groups.none has no tags"), "{refused}");
 }
 
 #[test]

@@ -32,9 +32,10 @@ pub(crate) struct Pull {
     /// How long to go on trying while the herd cannot be reached.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     timeout: Duration,
-    /// How much it matters beside others: urgent, normal or background.
-    #[arg(long, default_value_t)]
-    class: Class,
+    /// How much it matters beside others: urgent, normal or background. Left out, as the settings say of the tag's group, else
+    /// normal.
+    #[arg(long)]
+    class: Option<Class>,
 }
 
 impl Pull {
@@ -44,7 +45,7 @@ impl Pull {
         let pulled = {
             let bar = Progress::new(console);
             let show = |progress| bar.of_pull(progress);
-            let session = caller.session.with_class(self.class);
+            let session = caller.session_for(&order.query.key, self.class);
             let work = async { Ok(pull::pull(&session, &order, &show).await?) };
             caller.attend(work).await?
         };

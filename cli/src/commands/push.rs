@@ -33,9 +33,10 @@ pub(crate) struct Push {
     /// How long to go on trying while the herd cannot be reached.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     timeout: Duration,
-    /// How much it matters beside others: urgent, normal or background.
-    #[arg(long, default_value_t)]
-    class: Class,
+    /// How much it matters beside others: urgent, normal or background. Left out, as the settings say of the tag's group, else
+    /// normal.
+    #[arg(long)]
+    class: Option<Class>,
 }
 
 impl Push {
@@ -48,7 +49,7 @@ impl Push {
         let pushed = {
             let bar = Progress::new(console);
             let show = |progress| bar.of_push(progress);
-            let session = caller.session.with_class(self.class);
+            let session = caller.session_for(&order.name.key, self.class);
             let work = async { Ok(push::push(&session, &order, &show).await?) };
             caller.attend(work).await?
         };
