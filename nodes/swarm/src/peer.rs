@@ -108,7 +108,8 @@ impl Peer {
 
     /// The longest span that may be asked of it now, in bytes, should its first piece be shorter.
     pub(crate) fn span_bytes(&self, window: &WindowSettings) -> u64 {
-        self.pace.window(window).saturating_sub(self.in_flight_bytes).min(window.span_bytes)
+        let bytes = self.pace.window(window);
+        bytes.saturating_sub(self.in_flight_bytes).min(window.span_bytes).min(bytes / window.spans.max(1))
     }
 
     /// How full its window is, in thousandths.

@@ -33,6 +33,8 @@ pub struct WindowSettings {
     pub max_bytes: u64,
     /// The longest span of one request, in bytes; always at least one piece.
     pub span_bytes: u64,
+    /// How many spans fit a window at least: while one comes, the next are on their way.
+    pub spans: u64,
     /// The time for which the peer should have work waiting, beyond what keeps its link filled.
     pub queue: Duration,
 }
@@ -49,6 +51,7 @@ impl Default for Settings {
                 min_bytes: MIB,
                 max_bytes: 16 * MIB,
                 span_bytes: MIB,
+                spans: 4,
                 queue: Duration::from_millis(200),
             },
             // What one agent has in flight from the origin no other agent knows of, and may ask for too: short. Half as
@@ -57,12 +60,14 @@ impl Default for Settings {
                 min_bytes: 32 * KIB,
                 max_bytes: MIB,
                 span_bytes: 64 * KIB,
+                spans: 1,
                 queue: Duration::from_millis(5),
             },
             agent: WindowSettings {
                 min_bytes: 64 * KIB,
                 max_bytes: 8 * MIB,
                 span_bytes: 256 * KIB,
+                spans: 1,
                 queue: Duration::from_millis(10),
             },
         }
