@@ -7,9 +7,17 @@ use std::time::{Duration, Instant};
 use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, Cubic, CubicConfig};
 use quinn_proto::RttEstimator;
 
-/// What waits in the path for each part of its shortest round trip when cubic's next step, to 7 tenths (RFC 9438, section 4.6),
-/// would leave the path full: 3 of 7. With less waiting, a loss is hardly a full queue's, and a smaller window would waste the path.
-const QUEUE: (u32, u32) = (3, 7);
+/// What cubic's step leaves of a window, in tenths (RFC 9438, section 4.6).
+const STEP: u64 = 7;
+
+/// Datagrams that arrive before they are acknowledged together, which a window has to hold besides what the path does. Of a small
+/// window no more than a quarter: it would otherwise never be too large.
+const UNTOLD: u64 = 20;
+const MOST_UNTOLD: u64 = 4;
+
+/// What waits in the path at least when slow start ends before it has lost anything: less may be a busy host's own delay
+/// (HyStart++ has 4 to 16 ms; RFC 9406, section 4.3).
+const SLOW_START_QUEUE: Duration = Duration::from_millis(8);
 
 /// One byte of so many may be lost without being taken for congestion: a queue too short to be seen by its delay, or a policer, is
 /// known by losing more.
@@ -27,6 +35,7 @@ pub(crate) struct TolerantCubic {
     /// Round trips: the least, and as they are now.
     least: Duration,
     now: Duration,
+    mtu: u64,
     /// Bytes that arrived or were lost, lately.
     sent: u64,
     /// Those that were lost.
@@ -49,7 +58,14 @@ impl TolerantCubicConfig {
 impl ControllerFactory for TolerantCubicConfig {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         let cubic = Cubic::new(Arc::clone(&self.0), now, current_mtu);
-        Box::new(TolerantCubic { cubic, least: Duration::ZERO, now: Duration::ZERO, sent: 0, lost: 0 })
+        Box::new(TolerantCubic {
+            cubic,
+            least: Duration::ZERO,
+            now: Duration::ZERO,
+            mtu: current_mtu.into(),
+            sent: 0,
+            lost: 0,
+        })
     }
 }
 
@@ -63,9 +79,24 @@ impl TolerantCubic {
         }
     }
 
-    /// Whether so much waits in the path that it stays full with a smaller window.
+    /// Whether so much waits in the path that it stays full with a smaller window. With less waiting, a loss is hardly a full
+    /// queue's, and a smaller window would waste the path.
     fn queues(&self) -> bool {
-        self.now.saturating_sub(self.least) * QUEUE.1 >= self.least * QUEUE.0
+        let window = self.cubic.window();
+        let carried =
+            window as f64 * self.least.as_secs_f64() / self.now.as_secs_f64().max(f64::MIN_POSITIVE);
+        let untold = (UNTOLD * self.mtu).min(window / MOST_UNTOLD);
+        (window * STEP / 10) as f64 >= carried + untold as f64
+    }
+
+    /// Ends slow start when a path that stays full with a smaller window has been found: the next doubling would overflow its
+    /// queue.
+    fn end_slow_start(&mut self, now: Instant) {
+        let doubles = self.cubic.metrics().ssthresh.is_some_and(|threshold| self.cubic.window() < threshold);
+        let waits = self.now.saturating_sub(self.least);
+        if doubles && waits >= SLOW_START_QUEUE && self.queues() {
+            self.cubic.on_congestion_event(now, now, false, 0);
+        }
     }
 
     const fn loses_much(&self) -> bool {
@@ -79,6 +110,7 @@ impl Controller for TolerantCubic {
         (self.least, self.now) = (rtt.min(), rtt.get());
         self.count(bytes, 0);
         self.cubic.on_ack(now, sent, bytes, app_limited, rtt);
+        self.end_slow_start(now);
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest: Option<u64>) {
@@ -99,6 +131,7 @@ impl Controller for TolerantCubic {
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.mtu = new_mtu.into();
         self.cubic.on_mtu_update(new_mtu);
     }
 
@@ -148,10 +181,36 @@ mod tests {
 
     #[tokio::test]
     async fn a_loss_counts_if_the_path_stays_full_with_a_smaller_window() {
+        // Seven tenths of the window hold what the path carries and 24 kB that are not acknowledged yet from 43.5 ms on.
         assert_eq!(after_loss(20, false, 1200), WINDOW);
-        assert_eq!(after_loss(28, false, 1200), WINDOW);
-        assert_eq!(after_loss(29, false, 1200), WINDOW * 7 / 10);
+        assert_eq!(after_loss(43, false, 1200), WINDOW);
+        assert_eq!(after_loss(44, false, 1200), WINDOW * 7 / 10);
         assert_eq!(after_loss(70, false, 1200), WINDOW * 7 / 10);
+    }
+
+    #[tokio::test]
+    async fn slow_start_ends_once_before_it_overflows_a_queue() {
+        let (mut tolerant, now) = with_queue(43, 1000);
+        tolerant.end_slow_start(now);
+        assert_eq!(tolerant.window(), WINDOW, "a smaller window would not fill the path");
+        tolerant.now = Duration::from_millis(44);
+        tolerant.end_slow_start(now);
+        tolerant.end_slow_start(now);
+        assert_eq!(tolerant.window(), WINDOW * 7 / 10);
+        let (mut near, now) = with_queue(7, 1000);
+        near.least = Duration::from_micros(100);
+        near.end_slow_start(now);
+        assert_eq!(near.window(), WINDOW, "a busy host waits as long");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_acknowledged_yet_is_at_most_a_quarter_of_a_window() {
+        for (ms, window) in [(44, WINDOW), (45, WINDOW * 7 / 10)] {
+            let (mut tolerant, now) = with_queue(ms, 1000);
+            tolerant.on_mtu_update(6500);
+            tolerant.on_congestion_event(now, now, false, 1200);
+            assert_eq!(tolerant.window(), window, "{ms} ms");
+        }
     }
 
     #[tokio::test]
