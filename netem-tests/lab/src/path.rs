@@ -38,6 +38,9 @@ impl Bottleneck {
     }
 }
 
+/// How long an agent runs before it is asked for anything, as agents do: it is connected to its servers by then.
+const WARM: Duration = Duration::from_secs(1);
+
 /// Servers, one for each congestion controller and each on a host of its own, and a host that pulls.
 pub(crate) struct Path {
     // In this order: what runs in the network ends before its folder goes.
@@ -101,8 +104,9 @@ impl Path {
         self.agents += 1;
         let name = format!("agent-{}", self.agents);
         let (source, host) = (&self.sources[number].1, self.sources.len());
-        let agent = Agent::start(&name, source, &mut self.network, host)?;
         self.set(link)?;
+        let agent = Agent::start(&name, source, &mut self.network, host)?;
+        tokio::time::sleep(WARM).await;
         let (sent, cpu) = (self.network.host(number).sent_bytes()?, Cpu::now()?);
         let pull = agent.pull(&self.network, patience);
         // What is done to the path ends with the pull.
@@ -117,6 +121,7 @@ impl Path {
         // The next agent starts on a good path.
         self.set(Link::default())?;
         let log = agent.log()?;
+
         agent.stop(&mut self.network)?;
         tokio::time::sleep(FORGOTTEN).await;
         Ok((outcome, log))
