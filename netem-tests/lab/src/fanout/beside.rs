@@ -59,6 +59,8 @@ struct Stage<'a> {
     case: Case,
     folder: &'a Path,
     file: PathBuf,
+    /// Seconds that it may take.
+    most: f64,
 }
 
 /// Processes on the source, and on the others.
@@ -69,6 +71,7 @@ struct Cast {
 
 /// Runs a system, and prints what came of it, or why it cannot be run here.
 pub(super) async fn run(mut case: Case, system: System, folder: &Folder) -> anyhow::Result<()> {
+    let most = case.bound(Kind::Slow) * PATIENCE + READY.as_secs_f64();
     if system == System::Star {
         case.bytes /= u64::from(case.agents);
     }
@@ -79,21 +82,21 @@ pub(super) async fn run(mut case: Case, system: System, folder: &Folder) -> anyh
     if !missing.is_empty() {
         return skip(format!("not in {TOOLS}: {missing:?}; fanout.sh fetches what apt has"));
     }
-    match measure(case, system, folder).await {
+    match measure(case, system, most, folder).await {
         // What keeps another system from ending is its own, and the others are still to be measured.
         Err(error) => skip(format!("{error:#}")),
         Ok(()) => Ok(()),
     }
 }
 
-async fn measure(case: Case, system: System, folder: &Folder) -> anyhow::Result<()> {
+async fn measure(case: Case, system: System, most: f64, folder: &Folder) -> anyhow::Result<()> {
     let file = folder.path().join("payload");
     write_random(&file, case.bytes, 0)?;
     let network = Network::new(case.agents + 1)?;
     for host in 0..network.hosts() {
         network.limit(host, case.rate_of(host)?, case.queue)?;
     }
-    let mut stage = Stage { network, case, folder: folder.path(), file };
+    let mut stage = Stage { network, case, folder: folder.path(), file, most };
     let cast = stage.prepare(system)?;
     tokio::time::sleep(READY).await;
     let mut meter = Meter::start(&mut stage.network, folder.path(), cast.receivers, cast.source)?;
@@ -289,13 +292,12 @@ impl Stage<'_> {
     /// Waits until all marks are there, and returns when each came, in seconds from `began`.
     async fn wait(&self, marks: &[PathBuf], began: Duration) -> anyhow::Result<Vec<f64>> {
         let mut seconds: Vec<Option<f64>> = vec![None; marks.len()];
-        let most = self.case.bound(Kind::Slow) * PATIENCE + READY.as_secs_f64();
         while seconds.iter().any(Option::is_none) {
             let since = (now() - began).as_secs_f64();
             for (mark, seconds) in marks.iter().zip(&mut seconds).filter(|(_, seconds)| seconds.is_none()) {
                 *seconds = mark.exists().then_some(since);
             }
-            ensure!(since < most, "not all had the file after {since:.0} s: {seconds:?}");
+            ensure!(since < self.most, "not all had the file after {since:.0} s: {seconds:?}");
             tokio::time::sleep(LOOK).await;
         }
         seconds.into_iter().collect::<Option<_>>().context("all marks are there")
