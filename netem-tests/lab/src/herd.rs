@@ -13,18 +13,22 @@ use rdcq_config::Congestion;
 use rdcq_env::Env;
 use rdcq_wire::{Class, Identity, Role};
 use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
-use crate::namespaces::{Network, Running};
+use crate::counters::now;
+use crate::namespaces::{Host, Network, Running};
 use crate::puller::Pulled;
 
 /// Where the servers listen.
 const PORTS: [(Role, u16); 4] =
     [(Role::Proxy, 7401), (Role::Origin, 7402), (Role::BuildIndex, 7403), (Role::Tracker, 7404)];
-/// What is pushed.
-const TAG: &str = "lab:1";
-/// A tracker of the lab forgets agents soon: the next one is not to look for those that were ended before it.
-const TRACKER: &str = "peer_ttl = \"1s\"\n";
+/// Bytes of the largest datagram on Ethernet, below a header of IPv6.
+const ETHERNET: u16 = 1452;
+/// Settings of nodes that one other node may call very often at once.
+const MANY_CONNECTIONS: &str = "[limits]\nmax_connections_per_node = 4096\n";
+/// Settings of a tracker that forgets agents soon: the next one is not to look for those that were ended before it.
+const FORGETFUL: &str = "peer_ttl = \"1s\"\n";
 /// When it has.
 pub(crate) const FORGOTTEN: Duration = Duration::from_millis(2500);
 /// How long a node may take to start, and a file to be there.
@@ -36,7 +40,34 @@ struct Herd {
     authority: Authority,
     now_ms: u64,
     server: Ipv4Addr,
-    congestion: Congestion,
+    plan: Plan,
+}
+
+/// What servers are like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) congestion: Congestion,
+    /// Bytes of the largest datagram that nodes try.
+    pub(crate) datagram: u16,
+    pub(crate) tracker: Tracker,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { congestion: Congestion::default(), datagram: ETHERNET, tracker: Tracker::default() }
+    }
+}
+
+/// What the tracker is like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Tracker {
+    /// It forgets agents soon, for agents that are started one after the other.
+    #[default]
+    Forgetful,
+    /// It is as a herd has it that changes no settings.
+    Usual,
+    /// The same, in a process of its own.
+    Apart,
 }
 
 /// Servers on the first host of a network, with a file to be pulled.
@@ -45,9 +76,17 @@ pub(crate) struct Source {
     /// Where the servers run.
     host: usize,
     process: Running,
+    /// The tracker, if it is a process of its own.
+    tracker: Option<Running>,
     /// The servers' settings but for their limits.
     settings: String,
-    /// What was pushed.
+    /// What was pushed; the first is what all commands are about that know one file.
+    pushed: Vec<Pushed>,
+}
+
+/// A file that the servers offer.
+struct Pushed {
+    tag: String,
     file: PathBuf,
     digest: String,
     manifest: String,
@@ -78,6 +117,29 @@ pub(crate) struct Fetched {
     pub(crate) command_seconds: f64,
 }
 
+/// A pull that has ended well.
+#[derive(Debug)]
+pub(crate) struct Delivered {
+    /// When its command ended, by the machine's monotonic clock.
+    pub(crate) at: Duration,
+    pub(crate) report: PullReport,
+}
+
+/// What the command said.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PullReport {
+    /// From the request to the agent to the last verified byte.
+    pub(crate) fetch_ms: u64,
+    pub(crate) bytes_from: BytesFrom,
+}
+
+/// Where the bytes came from.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct BytesFrom {
+    pub(crate) origins: u64,
+    pub(crate) duplicate: u64,
+}
+
 /// What a puller does.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ask {
@@ -94,12 +156,12 @@ pub(crate) struct Ask {
 
 impl Herd {
     /// A herd whose servers are at `server`.
-    fn new(folder: &Path, server: Ipv4Addr, congestion: Congestion) -> anyhow::Result<Self> {
+    fn new(folder: &Path, server: Ipv4Addr, plan: Plan) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)?;
         let now_ms = Env::system().unix_ms();
         let authority = Authority::generate("lab".parse()?, KeyKind::P256, now_ms)?;
         fs::write(folder.join("ca.pem"), authority.cert_pem())?;
-        Ok(Self { folder: folder.to_owned(), authority, now_ms, server, congestion })
+        Ok(Self { folder: folder.to_owned(), authority, now_ms, server, plan })
     }
 
     /// Makes the certificate of a node, and returns the section of settings that names it.
@@ -133,9 +195,10 @@ impl Herd {
         ))
     }
 
-    /// The section of settings for links of Ethernet.
+    /// The section of settings for links.
     fn transport(&self) -> String {
-        format!("[transport]\nmax_datagram = 1452\ncongestion = \"{}\"\n", self.congestion)
+        let Plan { congestion, datagram, .. } = self.plan;
+        format!("[transport]\nmax_datagram = {datagram}\ncongestion = \"{congestion}\"\n")
     }
 
     fn origin(&self) -> SocketAddr {
@@ -147,34 +210,92 @@ impl Herd {
         self.folder.join("servers.toml")
     }
 
+    /// The section of settings of a server.
+    fn section(&self, role: Role, port: u16) -> String {
+        let forgetful = role == Role::Tracker && self.plan.tracker == Tracker::Forgetful;
+        let rest = if forgetful { FORGETFUL } else { "" };
+        format!("[{}]\nlisten = \"{}:{port}\"\n{rest}", role.name().replace('-', "_"), self.server)
+    }
+
+    /// Starts the tracker as a process of its own.
+    fn start_tracker(&self, host: usize, network: &mut Network) -> anyhow::Result<Running> {
+        let [.., (role, port)] = PORTS;
+        let (config, log) = (self.folder.join("tracker.toml"), self.folder.join("tracker.log"));
+        let settings = self.issue("tracker", &[role])?;
+        fs::write(&config, format!("{settings}{}{}", self.section(role, port), self.transport()))?;
+        let config = config.display().to_string();
+        let process = network.start(host, &[&rdcq()?, "node", "--config", &config], &log)?;
+        until_ready(&log)?;
+        Ok(process)
+    }
+
+    /// The settings file of an operator.
+    fn client_toml(&self) -> PathBuf {
+        self.folder.join("client.toml")
+    }
+
+    /// Pushes `size` bytes that no other tag has.
+    fn push(&self, host: &Host, number: usize, size: u64) -> anyhow::Result<Pushed> {
+        let (tag, file) = (format!("lab-{number}:1"), self.folder.join(format!("source-{number}")));
+        write_random(&file, size, number)?;
+        let (rdcq, client, source) = (rdcq()?, self.client_toml(), file.display().to_string());
+        let client = client.display().to_string();
+        let run = |command: &[&str]| {
+            host.run(&[&[&*rdcq, "--output", "json", "--herd", &client], command].concat())
+        };
+        run(&["push", "--tag", &tag, &source])?;
+        let text = run(&["inspect", &tag])?;
+        let record: serde_json::Value = serde_json::from_str(&text).context(text)?;
+        let text = |key: &str| {
+            record[key].as_str().map(str::to_owned).with_context(|| format!("no {key} in {record}"))
+        };
+        let (digest, manifest) = (text("digest")?, text("manifest")?);
+        Ok(Pushed { tag, file, digest, manifest })
+    }
+
     /// Writes the servers' settings with these limits, in place of what was there.
     fn write_servers(&self, settings: &str, bandwidth: &str) -> anyhow::Result<()> {
-        let sections = PORTS.map(|(role, port)| {
-            let rest = if role == Role::Tracker { TRACKER } else { "" };
-            format!("[{}]\nlisten = \"{}:{port}\"\n{rest}", role.name().replace('-', "_"), self.server)
-        });
-        let limits = format!("[limits]\nmax_connections_per_node = 4096\n{}", self.transport());
+        let apart = |role| role == Role::Tracker && self.plan.tracker == Tracker::Apart;
+        let here = PORTS.into_iter().filter(|(role, _)| !apart(*role));
+        let sections: Vec<_> = here.map(|(role, port)| self.section(role, port)).collect();
+        let limits = format!("{MANY_CONNECTIONS}{}", self.transport());
         let new = self.folder.join("servers.toml.new");
         fs::write(&new, format!("{settings}{}{limits}{bandwidth}", sections.concat()))?;
         Ok(fs::rename(new, self.servers_toml())?)
     }
 }
 
+/// Certificates of nodes that are none of rdcq's.
+pub(crate) struct Certificates(Herd);
+
+impl Certificates {
+    /// A herd that is nothing but its authority.
+    pub(crate) fn new(folder: &Path, server: Ipv4Addr) -> anyhow::Result<Self> {
+        Ok(Self(Herd::new(folder, server, Plan::default())?))
+    }
+
+    /// Writes a certificate, and settings that name it.
+    pub(crate) fn write(&self, node: &str) -> anyhow::Result<()> {
+        let settings = self.0.issue(node, &[Role::Agent, Role::Origin])?;
+        Ok(fs::write(self.0.folder.join(format!("{node}.toml")), settings)?)
+    }
+}
+
 impl Source {
     /// Starts the servers on the first host, and pushes `size` bytes.
     pub(crate) fn start(folder: &Path, network: &mut Network, size: u64) -> anyhow::Result<Self> {
-        Self::start_on(0, folder, network, size, Congestion::default())
+        Self::start_on(0, folder, network, &[size], Plan::default())
     }
 
-    /// Starts servers with this congestion controller on a host, and pushes `size` bytes.
+    /// Starts such servers on a host, and pushes a file of each of these sizes.
     pub(crate) fn start_on(
         host: usize,
         folder: &Path,
         network: &mut Network,
-        size: u64,
-        congestion: Congestion,
+        sizes: &[u64],
+        plan: Plan,
     ) -> anyhow::Result<Self> {
-        let herd = Herd::new(folder, network.host(host).ip, congestion)?;
+        let herd = Herd::new(folder, network.host(host).ip, plan)?;
         let settings =
             herd.issue("servers", &[Role::Proxy, Role::Origin, Role::BuildIndex, Role::Tracker])?;
         herd.write_servers(&settings, "")?;
@@ -182,23 +303,23 @@ impl Source {
         let log = folder.join("servers.log");
         let process = network.start(host, &[&rdcq, "node", "--config", &servers], &log)?;
         until_ready(&log)?;
+        let apart = plan.tracker == Tracker::Apart;
+        let tracker = apart.then(|| herd.start_tracker(host, network)).transpose()?;
         let client = herd.issue("client", &[Role::Client, Role::Operator])?;
-        let client_toml = folder.join("client.toml");
-        fs::write(&client_toml, format!("{client}[client]\n"))?;
-        let file = folder.join("source");
-        write_random(&file, size)?;
-        let (client, source) = (client_toml.display().to_string(), file.display().to_string());
-        let run = |command: &[&str]| {
-            network.host(host).run(&[&[&*rdcq, "--output", "json", "--herd", &client], command].concat())
-        };
-        run(&["push", "--tag", TAG, &source])?;
-        let text = run(&["inspect", TAG])?;
-        let record: serde_json::Value = serde_json::from_str(&text).context(text)?;
-        let text = |key: &str| {
-            record[key].as_str().map(str::to_owned).with_context(|| format!("no {key} in {record}"))
-        };
-        let (digest, manifest) = (text("digest")?, text("manifest")?);
-        Ok(Self { herd, host, process, settings, file, digest, manifest })
+        fs::write(herd.client_toml(), format!("{client}[client]\n"))?;
+        let push = |(number, size): (usize, &u64)| herd.push(network.host(host), number, *size);
+        let pushed = sizes.iter().enumerate().map(push).collect::<anyhow::Result<_>>()?;
+        Ok(Self { herd, host, process, tracker, settings, pushed })
+    }
+
+    /// Kills the tracker that is a process of its own.
+    pub(crate) fn kill_tracker(&self, network: &mut Network) -> anyhow::Result<()> {
+        network.stop(self.tracker.as_ref().context("the tracker is no process of its own")?)
+    }
+
+    /// The process of the servers.
+    pub(crate) const fn process(&self) -> &Running {
+        &self.process
     }
 
     /// Where the origin listens.
@@ -208,7 +329,7 @@ impl Source {
 
     /// Runs a command of an operator on the servers' host, and returns its JSON.
     pub(crate) async fn command(&self, network: &Network, words: &[&str]) -> anyhow::Result<String> {
-        let (rdcq, client) = (rdcq()?, self.herd.folder.join("client.toml").display().to_string());
+        let (rdcq, client) = (rdcq()?, self.herd.client_toml().display().to_string());
         let command = [&[&*rdcq, "--output", "json", "--herd", &client], words].concat();
         let command: Vec<String> = command.into_iter().map(str::to_owned).collect();
         let host = network.host(self.host).clone();
@@ -235,13 +356,27 @@ impl Agent {
         network: &mut Network,
         host: usize,
     ) -> anyhow::Result<Self> {
+        Self::start_limited(name, source, network, host, "")
+    }
+
+    /// The same with limits of its own.
+    pub(crate) fn start_limited(
+        name: &str,
+        source: &Source,
+        network: &mut Network,
+        host: usize,
+        bandwidth: &str,
+    ) -> anyhow::Result<Self> {
         let (herd, folder) = (&source.herd, &source.herd.folder);
-        let listen = SocketAddr::from((network.host(host).ip, 7405));
+        let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7405));
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 7405));
         let path = |end: &str| folder.join(format!("{name}{end}"));
         let settings = herd.issue(name, &[Role::Agent])?;
-        fs::write(path(".toml"), format!("{settings}[agent]\nlisten = \"{listen}\"\n{}", herd.transport()))?;
+        let own =
+            format!("[agent]\nlisten = \"{listen}\"\n{MANY_CONNECTIONS}{}{bandwidth}", herd.transport());
+        fs::write(path(".toml"), format!("{settings}{own}"))?;
         let client = herd.issue(&format!("{name}-client"), &[Role::Client])?;
-        fs::write(path("-client.toml"), format!("{client}[client]\nagent = \"{listen}\"\n"))?;
+        fs::write(path("-client.toml"), format!("{client}[client]\nagent = \"{here}\"\n"))?;
         let (rdcq, config, log) = (rdcq()?, path(".toml").display().to_string(), path(".log"));
         let process = network.start(host, &[&rdcq, "node", "--config", &config], &log)?;
         until_ready(&log)?;
@@ -253,10 +388,12 @@ impl Agent {
     pub(crate) fn pull(
         &self,
         network: &Network,
+        source: &Source,
         patience: Duration,
     ) -> JoinHandle<anyhow::Result<Option<Fetched>>> {
         let host = network.host(self.host).clone();
         let (client, target) = (self.client.clone(), self.target.display().to_string());
+        let tag = source.pushed[0].tag.clone();
         tokio::task::spawn_blocking(move || {
             let seconds = format!("{}s", patience.as_secs());
             let command = [
@@ -266,7 +403,7 @@ impl Agent {
                 "--herd",
                 &client,
                 "pull",
-                TAG,
+                &tag,
                 "--dst-path",
                 &target,
                 "--timeout",
@@ -281,9 +418,61 @@ impl Agent {
         })
     }
 
+    /// Pulls the source's file through it however long that takes, but gives up to reach the herd after `patience`.
+    pub(crate) fn pull_whole(
+        &self,
+        network: &Network,
+        source: &Source,
+        patience: Duration,
+    ) -> JoinHandle<anyhow::Result<Delivered>> {
+        let host = network.host(self.host).clone();
+        let (client, target) = (self.client.clone(), self.target.display().to_string());
+        let tag = source.pushed[0].tag.clone();
+        tokio::task::spawn_blocking(move || {
+            let (rdcq, seconds) = (rdcq()?, format!("{}s", patience.as_secs()));
+            let whose = [&*rdcq, "--output", "json", "--herd", &client, "pull", &tag];
+            let how = ["--dst-path", &target, "--timeout", &seconds];
+            let said = host.run(&[&whose[..], &how].concat())?;
+            let at = now();
+            Ok(Delivered { at, report: serde_json::from_str(&said).context(said)? })
+        })
+    }
+
+    /// Pulls all that the source has at once, with one client.
+    pub(crate) fn pull_all(
+        &self,
+        network: &Network,
+        source: &Source,
+    ) -> anyhow::Result<JoinHandle<anyhow::Result<Delivered>>> {
+        fs::create_dir_all(&self.target)?;
+        let lab = std::env::current_exe()?.display().to_string();
+        let (client, target) = (self.client.clone(), self.target.display().to_string());
+        let how = [&*lab, "pull-all", "--config", &client, "--folder", &target].map(str::to_owned);
+        let tags: Vec<String> = source.pushed.iter().map(|pushed| pushed.tag.clone()).collect();
+        let (host, command) = (network.host(self.host).clone(), [how.to_vec(), tags].concat());
+        Ok(tokio::task::spawn_blocking(move || {
+            let said = host.run(&command.iter().map(String::as_str).collect::<Vec<_>>())?;
+            let at = now();
+            Ok(Delivered { at, report: serde_json::from_str(&said).context(said)? })
+        }))
+    }
+
+    /// Its process.
+    pub(crate) const fn process(&self) -> &Running {
+        &self.process
+    }
+
     /// Whether it has delivered what was pushed.
     pub(crate) fn is_right(&self, source: &Source) -> anyhow::Result<bool> {
-        Ok(self.target.exists() && fs::read(&self.target)? == fs::read(&source.file)?)
+        let is_right = |delivered: &Path, pushed: &Pushed| {
+            Ok(delivered.exists() && fs::read(delivered)? == fs::read(&pushed.file)?)
+        };
+        if !self.target.is_dir() {
+            return is_right(&self.target, &source.pushed[0]);
+        }
+        let all = source.pushed.iter().enumerate();
+        let mut right = all.map(|(number, pushed)| is_right(&self.target.join(number.to_string()), pushed));
+        right.try_fold(true, |all, one: anyhow::Result<bool>| Ok(all && one?))
     }
 
     /// What it has logged.
@@ -329,9 +518,9 @@ impl Puller {
             "--origin",
             &source.herd.origin().to_string(),
             "--digest",
-            &source.digest,
+            &source.pushed[0].digest,
             "--manifest",
-            &source.manifest,
+            &source.pushed[0].manifest,
             "--class",
             class.name(),
             "--pieces",
@@ -372,8 +561,9 @@ pub(crate) fn rdcq() -> anyhow::Result<String> {
     Ok(path.display().to_string())
 }
 
-fn write_random(path: &Path, size: u64) -> anyhow::Result<()> {
-    let mut rng = StdRng::seed_from_u64(size);
+/// Writes bytes that no file of another number has.
+pub(crate) fn write_random(path: &Path, size: u64, number: usize) -> anyhow::Result<()> {
+    let mut rng = StdRng::seed_from_u64(number as u64);
     let mut bytes = vec![0; usize::try_from(size)?];
     rng.fill_bytes(&mut bytes);
     Ok(fs::write(path, bytes)?)

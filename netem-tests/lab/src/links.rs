@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::means::Means;
 use crate::path::{Bottleneck, Outcome, Path};
-use crate::report::{Rounded, print};
+use crate::report::{Rounded, median, print};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -143,10 +143,4 @@ async fn measure(
         })?;
     }
     Ok(())
-}
-
-/// The one in the middle, or the lower of the two that are.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
 }

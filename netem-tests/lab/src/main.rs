@@ -6,6 +6,7 @@ mod accuracy;
 mod beside_tcp;
 mod counters;
 mod fabric;
+mod fanout;
 mod faults;
 mod herd;
 mod link;
@@ -14,13 +15,17 @@ mod means;
 mod namespaces;
 mod packets;
 mod path;
+mod ports;
+mod pull_all;
 mod puller;
 mod reload;
 mod report;
 mod shares;
+mod star;
 mod switch;
 mod tcp;
 mod top;
+mod usage;
 mod wire;
 
 use clap::{Parser, Subcommand};
@@ -50,12 +55,26 @@ enum Command {
     BesideTcp(beside_tcp::Arguments),
     /// Whether a pull ends right across whatever a network does to packets.
     Faults(faults::Arguments),
+    /// How long a file takes to many agents at once, by the least that their links allow.
+    Fanout(fanout::Arguments),
+    /// Used by the others: prints what all hosts have carried.
+    #[command(hide = true)]
+    Ports(ports::Arguments),
     /// Used by the others: prints an interface's counters.
     #[command(hide = true)]
     Count(counters::Arguments),
     /// Used by the others: a node that asks an origin for pieces on many streams.
     #[command(hide = true)]
     Puller(puller::Arguments),
+    /// Used by the others: pulls many tags at once.
+    #[command(hide = true)]
+    PullAll(pull_all::Arguments),
+    /// Used by the others: serves a file by bare quinn.
+    #[command(hide = true)]
+    StarServe(star::Serve),
+    /// Used by the others: fetches it.
+    #[command(hide = true)]
+    StarFetch(star::Fetch),
     /// Used by the others: sends over TCP.
     #[command(hide = true)]
     TcpSend(tcp::Send),
@@ -67,13 +86,18 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Lab::parse().command {
         Command::Count(arguments) => counters::run(&arguments),
+        Command::Ports(arguments) => ports::run(&arguments),
         Command::Puller(arguments) => run(puller::run(arguments)),
+        Command::PullAll(arguments) => run(pull_all::run(arguments)),
+        Command::StarServe(arguments) => run(star::serve(arguments)),
+        Command::StarFetch(arguments) => run(star::fetch(arguments)),
         Command::TcpSend(arguments) => tcp::send(&arguments),
         Command::TcpReceive(arguments) => tcp::receive(&arguments),
         Command::Top(arguments) => run(until_interrupted(top::run(arguments))),
         Command::Links(arguments) => run(until_interrupted(links::run(arguments))),
         Command::BesideTcp(arguments) => run(until_interrupted(beside_tcp::run(arguments))),
         Command::Faults(arguments) => run(until_interrupted(faults::run(arguments))),
+        Command::Fanout(arguments) => run(until_interrupted(fanout::run(arguments))),
         Command::Accuracy(arguments) => run(until_interrupted(accuracy::run(arguments))),
         Command::Fairness(arguments) => run(until_interrupted(shares::fairness(arguments))),
         Command::Reload(arguments) => run(until_interrupted(reload::run(arguments))),

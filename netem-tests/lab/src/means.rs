@@ -1,8 +1,10 @@
 //! How links are made: by the kernel, where it has netem, or by a switch of our own.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use clap::ValueEnum;
+use rdcq_wire::ByteRate;
 use serde::Serialize;
 
 use crate::link::Link;
@@ -26,9 +28,9 @@ const BURST: u32 = 2 * 1514;
 /// second one. The hole is not among them: it is the device's largest packet.
 pub(crate) fn netem(link: &Link) -> Vec<String> {
     let mut netem = format!("root handle 1: netem limit {NETEM_LIMIT}");
-    let (faults, us) = (link.faults, |time: std::time::Duration| time.as_micros());
+    let (faults, us) = (link.faults, |time: Duration| time.as_micros());
     // Reordering takes a delay that it can leave out.
-    let delay = link.delay.max(std::time::Duration::from_micros(u64::from(faults.reorder > 0.0)));
+    let delay = link.delay.max(Duration::from_micros(u64::from(faults.reorder > 0.0)));
     let _ = write!(netem, " delay {}us", us(delay));
     if !link.jitter.is_zero() {
         let _ = write!(netem, " {}us", us(link.jitter));
@@ -46,10 +48,19 @@ pub(crate) fn netem(link: &Link) -> Vec<String> {
     [Some(netem), bucket].into_iter().flatten().collect()
 }
 
+/// How long a link that was idle may send faster than its rate afterwards: longer than a busy machine is late.
+const CATCH_UP: Duration = Duration::from_millis(5);
+
+/// What `tc` is told after `qdisc replace dev DEV root` so that packets leave the device at this rate, and wait for at most this
+/// long.
+pub(crate) fn bucket(rate: ByteRate, queue: Duration) -> String {
+    let bytes = rate.bytes_per_second();
+    let burst = ((bytes as f64 * CATCH_UP.as_secs_f64()) as u32).max(BURST);
+    format!("tbf rate {}bit burst {burst} latency {}us", bytes * 8, queue.as_micros())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use crate::link::Faults;
 
     use super::*;
@@ -68,6 +79,8 @@ mod tests {
                 "parent 1: handle 2: tbf rate 100000000bit burst 3028 latency 50000us",
             ]
         );
+        let slow = bucket("6.25Mbit/s".parse().unwrap(), ms(50));
+        assert_eq!(slow, "tbf rate 6250000bit burst 3906 latency 50000us");
         assert!(netem(&Link { cut: true, ..path })[0].contains(" loss 100%"));
     }
 }

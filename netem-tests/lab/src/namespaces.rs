@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use rdcq_wire::ByteRate;
 use rustix::process::{Pid, Signal};
 
 use crate::fabric::Way;
@@ -144,14 +145,51 @@ impl Network {
         Ok(())
     }
 
+    /// Limits what a host on a bridge sends and what it receives to a rate each, with a queue for either.
+    pub(crate) fn limit(&self, host: usize, rate: ByteRate, queue: Duration) -> anyhow::Result<()> {
+        for (namespace, device) in [(&self.hosts[host].namespace, INTERFACE), (&self.bridge(), &*port(host))]
+        {
+            let told = ["-n", namespace, "qdisc", "replace", "dev", device, "root"];
+            let words = means::bucket(rate, queue);
+            tool("tc", &told.into_iter().chain(words.split(' ')).collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
+    /// Packets that did not fit the queue of a host's limited link: of what it sent, and of what was sent to it.
+    pub(crate) fn dropped(&self, host: usize) -> anyhow::Result<[u64; 2]> {
+        let dropped = |namespace: &str, device: &str| {
+            let text = tool("tc", &["-n", namespace, "-s", "qdisc", "show", "dev", device, "root"])?;
+            let (_, rest) = text.split_once("dropped ").with_context(|| format!("no drops in {text:?}"))?;
+            let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+            Ok::<u64, anyhow::Error>(digits.parse()?)
+        };
+        Ok([dropped(&self.hosts[host].namespace, INTERFACE)?, dropped(&self.bridge(), &port(host))?])
+    }
+
+    /// How many hosts there are.
+    pub(crate) fn hosts(&self) -> usize {
+        self.hosts.len()
+    }
+
     pub(crate) fn host(&self, number: usize) -> &Host {
         &self.hosts[number]
     }
 
     /// Runs a program on a host until the lab ends; its output goes to a file.
     pub(crate) fn start(&mut self, host: usize, command: &[&str], log: &Path) -> anyhow::Result<Running> {
+        let command = self.hosts[host].command(command);
+        self.keep(command, log)
+    }
+
+    /// The same where the bridge is.
+    pub(crate) fn start_at_bridge(&mut self, command: &[&str], log: &Path) -> anyhow::Result<Running> {
+        let command = within(&self.bridge(), command);
+        self.keep(command, log)
+    }
+
+    fn keep(&mut self, mut command: Command, log: &Path) -> anyhow::Result<Running> {
         let log = std::fs::File::create(log)?;
-        let mut command = self.hosts[host].command(command);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.processes.push(command.spawn()?);
         Ok(Running(self.processes.len() - 1))
@@ -161,6 +199,11 @@ impl Network {
     pub(crate) fn signal(&self, process: &Running, signal: Signal) -> anyhow::Result<()> {
         // `ip` becomes the program that it is told to run.
         Ok(rustix::process::kill_process(Pid::from_child(&self.processes[process.0]), signal)?)
+    }
+
+    /// The number of a process.
+    pub(crate) fn pid(&self, process: &Running) -> u32 {
+        self.processes[process.0].id()
     }
 
     /// Kills a process.
@@ -179,9 +222,7 @@ impl Network {
 impl Host {
     /// A program that runs on this host.
     pub(crate) fn command(&self, command: &[&str]) -> Command {
-        let mut run = Command::new("ip");
-        run.args(["netns", "exec", &self.namespace]).args(command);
-        run
+        within(&self.namespace, command)
     }
 
     /// Runs a program on this host to its end, and returns what it printed.
@@ -239,8 +280,15 @@ impl Drop for Network {
     }
 }
 
+/// A program that runs in a namespace; `ip` becomes the program.
+fn within(namespace: &str, command: &[&str]) -> Command {
+    let mut run = Command::new("ip");
+    run.args(["netns", "exec", namespace]).args(command);
+    run
+}
+
 /// The bridge's port towards a host.
-fn port(host: usize) -> String {
+pub(crate) fn port(host: usize) -> String {
     format!("port{}", host + 1)
 }
 

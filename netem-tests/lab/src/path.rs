@@ -8,10 +8,11 @@ use rdcq_config::Congestion;
 use rdcq_wire::ByteRate;
 
 use crate::fabric::Way;
-use crate::herd::{Agent, FORGOTTEN, Fetched, Source};
+use crate::herd::{Agent, FORGOTTEN, Fetched, Plan, Source};
 use crate::link::Link;
 use crate::means::Means;
 use crate::namespaces::Network;
+use crate::usage::Cpu;
 
 /// How long pulls may take to be killed and ended after their patience.
 const GRACE: Duration = Duration::from_secs(20);
@@ -75,7 +76,8 @@ impl Path {
         let mut network = Network::linked(u8::try_from(controllers.len() + 1)?, wanted)?;
         let source = |(host, congestion): (usize, &Congestion)| {
             let own: &Folder = &folder.path().join(congestion.name());
-            Ok((*congestion, Source::start_on(host, own, &mut network, size, *congestion)?))
+            let plan = Plan { congestion: *congestion, ..Plan::default() };
+            Ok((*congestion, Source::start_on(host, own, &mut network, &[size], plan)?))
         };
         let sources = controllers.iter().enumerate().map(source).collect::<anyhow::Result<_>>()?;
         Ok(Self { network, sources, agents: 0, _folder: folder })
@@ -108,7 +110,7 @@ impl Path {
         let agent = Agent::start(&name, source, &mut self.network, host)?;
         tokio::time::sleep(WARM).await;
         let (sent, cpu) = (self.network.host(number).sent_bytes()?, Cpu::now()?);
-        let pull = agent.pull(&self.network, patience);
+        let pull = agent.pull(&self.network, source, patience);
         // What is done to the path ends with the pull.
         let both = async { tokio::try_join!(async { pull.await? }, meanwhile(self)) };
         let fetched = tokio::time::timeout(patience + GRACE, both).await??.0;
@@ -125,26 +127,5 @@ impl Path {
         agent.stop(&mut self.network)?;
         tokio::time::sleep(FORGOTTEN).await;
         Ok((outcome, log))
-    }
-}
-
-/// Time of all cores so far, in ticks.
-struct Cpu {
-    idle: u64,
-    all: u64,
-}
-
-impl Cpu {
-    fn now() -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string("/proc/stat")?;
-        let ticks = text.lines().next().unwrap_or_default().split_whitespace().skip(1);
-        let ticks: Vec<u64> = ticks.filter_map(|ticks| ticks.parse().ok()).collect();
-        // The fourth is idle, the fifth waits for disks.
-        Ok(Self { idle: ticks.iter().skip(3).take(2).sum(), all: ticks.iter().sum() })
-    }
-
-    fn busy_since(&self) -> anyhow::Result<f64> {
-        let now = Self::now()?;
-        Ok(1.0 - (now.idle - self.idle) as f64 / (now.all - self.all).max(1) as f64)
     }
 }

@@ -8,12 +8,19 @@ use rdcq_wire::message::{
     Complete, Encoding, Failure, GetManifest, GetPieces, Have, MAX_SPAN_BYTES, ManifestBody, Pieces, Watch,
 };
 use rdcq_wire::{Digest, ErrorCode, List, Manifest, PieceSet, Span};
+use tokio::time::Instant;
 
 use crate::failure_of_store;
 
-/// Pieces that were verified within this time are told of in one message: it is short beside the time that a piece
-/// takes, and long beside the cost of a message.
-const HAVE_BATCH: Duration = Duration::from_millis(2);
+/// Pieces that were verified within a part of the time for which a watch has lasted are told of in one message: what is
+/// told late by so little delays the end by as little, and a message to every watcher for every piece costs more than the piece.
+const HAVE_BATCH_PART: u32 = 64;
+
+/// Short beside the time that a piece takes on a fast link, and long beside the cost of a message.
+const SHORTEST_HAVE_BATCH: Duration = Duration::from_millis(2);
+
+/// On slow links messages are few anyway, and a piece that nobody knows of is of no use.
+const LONGEST_HAVE_BATCH: Duration = Duration::from_millis(100);
 
 /// Most bytes that a manifest has for each piece: a length and a hash.
 const ENCODED_PIECE: u64 = 37;
@@ -66,7 +73,7 @@ pub async fn watch(store: &ContentStore, mut call: IncomingCall) -> Result<(), R
     let Watch { digest } = call.request()?;
     let mut changes = store.subscribe(&digest).ok_or_else(|| not_here(&digest))?;
     let pieces = store.manifest(&digest).ok_or_else(|| not_here(&digest))?.pieces.len();
-    let mut told = PieceSet::empty(pieces);
+    let (mut told, began) = (PieceSet::empty(pieces), Instant::now());
     loop {
         changes.see();
         let have = store.have(&digest).ok_or_else(|| not_here(&digest))?;
@@ -79,13 +86,18 @@ pub async fn watch(store: &ContentStore, mut call: IncomingCall) -> Result<(), R
             () = call.cancelled() => return Err(Refusal::Gone),
             () = call.draining() => return Err(Failure::new(ErrorCode::ShuttingDown, "going away").into()),
             changed = changes.changed() => match changed {
-                Ok(()) => tokio::time::sleep(HAVE_BATCH).await,
+                Ok(()) => tokio::time::sleep(have_batch(began.elapsed())).await,
                 // It was sealed, which the next round tells, or removed.
                 Err(_) if store.is_complete(&digest) => {}
                 Err(_) => return Err(not_here(&digest).into()),
             },
         }
     }
+}
+
+/// For how long pieces are gathered that one message tells of, after a watch has lasted so long.
+fn have_batch(watched: Duration) -> Duration {
+    (watched / HAVE_BATCH_PART).clamp(SHORTEST_HAVE_BATCH, LONGEST_HAVE_BATCH)
 }
 
 /// Tells of everything in `have` that was not told yet; the first time of nothing, too, so that the caller knows.
@@ -109,4 +121,16 @@ async fn tell(call: &mut IncomingCall, told: &mut PieceSet, have: &PieceSet) -> 
 
 fn not_here(digest: &Digest) -> Failure {
     Failure::new(ErrorCode::NotFound, format!("{digest} is not here"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_late_is_a_small_part_of_what_was_waited() {
+        let ms = Duration::from_millis;
+        let batches = [0, 100, 640, 3200, 60_000].map(|watched| have_batch(ms(watched)));
+        assert_eq!(batches, [2, 2, 10, 50, 100].map(ms));
+    }
 }

@@ -69,6 +69,11 @@ impl Connection {
         Arc::strong_count(&self.0) > 1
     }
 
+    /// How many datagrams have come from the peer: that there are more is a sign of life, whatever they carry.
+    pub fn datagrams_received(&self) -> u64 {
+        self.link().quic.stats().udp_rx.datagrams
+    }
+
     /// Waits until the node may take in so many bytes from this peer. To be called before the peer is asked for them.
     pub async fn expect(&self, class: Class, bytes: u64) {
         self.link().expect(class, bytes).await;

@@ -31,6 +31,11 @@ const PIECES_PATIENCE: Duration = Duration::from_secs(600);
 const STILL_COMING: Duration = Duration::from_millis(50);
 /// How often the swarm hears of a request whose bytes are being written: well within the silence that it bears.
 const STILL_WRITING: Duration = Duration::from_millis(250);
+/// How often it is looked whether a peer lives from which a request has no bytes yet: often enough within the silence that the
+/// swarm bears, and later than most answers.
+const STILL_ALIVE: Duration = Duration::from_millis(400);
+/// How long a request may wait for its first bytes from a peer that lives.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// Agents asked for a manifest before the origins are: each may have it, none must.
 const AGENTS_ASKED: usize = 2;
 
@@ -119,7 +124,10 @@ pub(super) async fn pieces(download: Download, order: Order, inputs: mpsc::Sende
         // The bytes stay on the thread that receives them.
         Ok(connection) => {
             let env = connection.env().clone();
-            let fetching = fetch(download, order, connection, inputs.clone());
+            // It is there already, or data would have nowhere to go: nobody waits here.
+            let control = download.pool.get(order.addr, order.role, deadline).await.ok();
+            let life = Life::new(connection.clone(), control);
+            let fetching = fetch(download, order, connection, life, inputs.clone());
             match AbortOnDropHandle::new(env.spawn(fetching)).await {
                 Ok(input) => input,
                 Err(stopped) if stopped.is_panic() => std::panic::resume_unwind(stopped.into_panic()),
@@ -137,11 +145,12 @@ async fn fetch(
     download: Download,
     order: Order,
     connection: Connection,
+    life: Life,
     inputs: mpsc::Sender<Input>,
 ) -> Input {
     let request = order.request;
     make_room(connection, download.class, &order, &inputs).await;
-    match receive(&download, &order, &inputs).await {
+    match life.attend(&download, &order, &inputs, receive(&download, &order, &inputs)).await {
         Ok((span, bytes)) => match store(&order, span, bytes, &inputs).await {
             Ok(()) => Input::Verified(request, span, order.role),
             Err(error @ StoreError::WrongBytes { .. }) => {
@@ -150,6 +159,55 @@ async fn fetch(
             Err(error) => Input::StoreFailed(error),
         },
         Err((failure, why)) => Input::Failed(request, failure, why),
+    }
+}
+
+/// Whether anything at all comes from a peer. One that serves many downloads, or many nodes, over a slow link lets a request wait
+/// for long without being silent.
+struct Life {
+    connections: Vec<Connection>,
+    heard: u64,
+}
+
+impl Life {
+    fn new(data: Connection, control: Option<Connection>) -> Self {
+        let connections: Vec<Connection> = [data].into_iter().chain(control).collect();
+        let heard = Self::heard(&connections);
+        Self { connections, heard }
+    }
+
+    fn heard(connections: &[Connection]) -> u64 {
+        connections.iter().map(Connection::datagrams_received).sum()
+    }
+
+    /// Whether the peer was heard of since this was asked last.
+    fn goes_on(&mut self) -> bool {
+        let heard = Self::heard(&self.connections);
+        std::mem::replace(&mut self.heard, heard) != heard
+    }
+
+    /// Waits for what is received, and tells the swarm meanwhile that the peer lives, if it does.
+    async fn attend<T>(
+        mut self,
+        download: &Download,
+        order: &Order,
+        inputs: &mpsc::Sender<Input>,
+        receiving: impl Future<Output = T>,
+    ) -> T {
+        let until = download.env.now() + LONGEST_WAIT;
+        tokio::pin!(receiving);
+        loop {
+            tokio::select! {
+                biased;
+                received = &mut receiving => return received,
+                () = tokio::time::sleep(STILL_ALIVE) => {
+                    if self.goes_on() && download.env.now() < until {
+                        // A full inbox means that the driver will not believe in silence before it has read it.
+                        let _ = inputs.try_send(Input::Bytes(order.request));
+                    }
+                }
+            }
+        }
     }
 }
 

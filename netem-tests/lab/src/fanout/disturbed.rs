@@ -1,0 +1,123 @@
+//! Swarms to which something happens, beside the same undisturbed.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use rustix::process::Signal;
+use serde::Serialize;
+
+use super::case::{Case, Kind};
+use super::meter::Folder;
+use super::swarm::Swarm;
+use crate::herd::Tracker;
+use crate::report::{Rounded, median, print};
+
+/// After which part of the least time an agent is stopped.
+const MIDDLE: f64 = 0.5;
+/// After which part of it the tracker is killed.
+const EARLY: f64 = 0.3;
+
+/// What happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Disturbance {
+    /// The last agent is stopped in the middle, as a machine that hangs.
+    StopOne,
+    /// The tracker, which is a process of its own, is killed early on.
+    KillTrackers,
+}
+
+/// One pair of runs.
+#[derive(Serialize)]
+struct Pair {
+    test: &'static str,
+    agents: u8,
+    bytes: u64,
+    /// Until the last agent had the file, with nothing done to it.
+    undisturbed_seconds: Rounded,
+    /// The same of the agents that were not stopped, when it happened.
+    disturbed_seconds: Rounded,
+    /// How much later that was.
+    extra_seconds: Rounded,
+    ratio: Rounded,
+}
+
+/// What the pairs came to.
+#[derive(Serialize)]
+struct Median {
+    test: String,
+    agents: u8,
+    runs: usize,
+    extra_seconds: Rounded,
+    ratio: Rounded,
+}
+
+impl Disturbance {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::StopOne => "fanout, one stopped",
+            Self::KillTrackers => "fanout, trackers killed",
+        }
+    }
+}
+
+/// Measures pairs, and prints each and the one in the middle.
+pub(super) async fn run(
+    case: Case,
+    what: Disturbance,
+    runs: u32,
+    folder: impl Fn() -> anyhow::Result<Folder>,
+) -> anyhow::Result<()> {
+    let (mut extras, mut ratios) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        let undisturbed = once(case, what, None, &folder()?).await?;
+        let disturbed = once(case, what, Some(what), &folder()?).await?;
+        let (extra, ratio) = (disturbed - undisturbed, disturbed / undisturbed);
+        print(&Pair {
+            test: what.name(),
+            agents: case.agents,
+            bytes: case.bytes,
+            undisturbed_seconds: Rounded(undisturbed),
+            disturbed_seconds: Rounded(disturbed),
+            extra_seconds: Rounded(extra),
+            ratio: Rounded(ratio),
+        })?;
+        extras.push(extra);
+        ratios.push(ratio);
+    }
+    print(&Median {
+        test: format!("{}, median", what.name()),
+        agents: case.agents,
+        runs: extras.len(),
+        extra_seconds: Rounded(median(extras)),
+        ratio: Rounded(median(ratios)),
+    })
+}
+
+/// Seconds until the last agent that is not stopped has the file. The tracker is the same with and without the disturbance.
+async fn once(
+    case: Case,
+    pair: Disturbance,
+    what: Option<Disturbance>,
+    folder: &Folder,
+) -> anyhow::Result<f64> {
+    let tracker = if pair == Disturbance::KillTrackers { Tracker::Apart } else { Tracker::Usual };
+    let mut swarm = Swarm::start(case, tracker, folder)?;
+    let pulls = swarm.pull()?;
+    let after = |part: f64| tokio::time::sleep(Duration::from_secs_f64(case.bound(Kind::Fast) * part));
+    let mut awaited = swarm.agents.len();
+    match what {
+        None => {}
+        Some(Disturbance::StopOne) => {
+            after(MIDDLE).await;
+            awaited -= 1;
+            swarm.network.signal(swarm.agents[awaited].process(), Signal::STOP)?;
+        }
+        Some(Disturbance::KillTrackers) => {
+            after(EARLY).await;
+            swarm.source.kill_tracker(&mut swarm.network)?;
+        }
+    }
+    let ended = swarm.end(pulls, awaited).await?;
+    ensure!(swarm.are_right(awaited)?, "agents delivered another file than was pushed");
+    Ok(ended.last())
+}
