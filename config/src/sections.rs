@@ -211,7 +211,7 @@ pub(crate) mod defaults {
     pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7400);
 
     /// Enough for every agent of a large herd; bounds what connections can take in memory.
-    pub const MAX_CONNECTIONS: u32 = 4096;
+    pub const MAX_CONNECTIONS: u32 = 16_384;
 
     /// More commands than a host runs at once; keeps one broken host from taking the places of all others.
     pub const MAX_CONNECTIONS_PER_NODE: u32 = 64;

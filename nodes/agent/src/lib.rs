@@ -62,7 +62,6 @@ impl App {
             Collector::new(env.clone(), pool.clone(), store.clone(), leases.clone(), build_indexes);
         let stop = CancellationToken::new();
         seeder.run(&stop);
-        warm::keep(&env, &pool, &herd, &stop);
         let sweeper = (collector.clone(), seeder.clone());
         repeat(&env, &stop, config.sweep, move || {
             let (collector, seeder) = sweeper.clone();
@@ -72,7 +71,9 @@ impl App {
         let agent = Agent { env, pool, store, leases, collector, seeder, downloads, herd };
         let agent = Arc::new(agent);
         let moving = Arc::downgrade(&agent);
-        let running = bound.serve(agent, stop);
+        let running = bound.serve(Arc::clone(&agent), stop.clone());
+        // Not before this node can be asked on them, too.
+        warm::keep(&agent.env, &agent.pool, &agent.herd, &stop);
         let transfers = move || moving.upgrade().map(|agent| agent.downloads.transfers()).unwrap_or_default();
         running.insight().show_transfers(Box::new(transfers));
         Ok(running)

@@ -119,6 +119,7 @@ impl Agent {
         tokio::select! {
             biased;
             () = call.cancelled() => Err(Refusal::Gone),
+            () = call.draining() => Err(Failure::new(ErrorCode::ShuttingDown, "going away").into()),
             () = self.downloads.known(digest) => Ok(()),
         }
     }

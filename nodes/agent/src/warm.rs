@@ -15,11 +15,15 @@ use tokio_util::sync::CancellationToken;
 const SERVERS: usize = 3;
 /// How long a server may take to be connected.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// After a connection is lost, the next one is dialled at some moment within this time: a server that restarts has lost
-/// the whole herd at once.
+/// How long it takes at most until a server is dialled, at first and after it was lost: one that restarts has lost the whole
+/// herd at once.
 const SPREAD: Duration = Duration::from_secs(2);
-/// How often a connection is exchanged for what the pool has by then: it replaces those that are old.
-const RENEWAL: Duration = Duration::from_secs(3600);
+/// How long it takes at most after it has refused again and again: it may be full, or this node revoked.
+const LONGEST_SPREAD: Duration = Duration::from_secs(300);
+/// How often it is looked whether a connection is of use: its server may be about to leave.
+const LOOK: Duration = Duration::from_secs(30);
+/// Looks after which a connection is exchanged for what the pool has by then: it replaces those that are old.
+const RENEWAL: u32 = 120;
 
 /// Keeps a control connection to each of the servers that a pull asks, until `stop`.
 pub(crate) fn keep(env: &Env, pool: &Pool, herd: &HerdAddresses, stop: &CancellationToken) {
@@ -38,16 +42,29 @@ pub(crate) fn keep(env: &Env, pool: &Pool, herd: &HerdAddresses, stop: &Cancella
 }
 
 async fn keep_one(env: Env, pool: Pool, addr: SocketAddr, role: Role) {
+    let mut spread = SPREAD;
     loop {
+        tokio::time::sleep(part_of(spread, &env)).await;
         match pool.get(addr, role, env.now() + PATIENCE).await {
-            // What is held is not idle, and stays.
             Ok(connection) => {
-                if timeout(RENEWAL, connection.closed()).await.is_err() {
-                    continue;
+                spread = SPREAD;
+                // What is held is not idle, and stays.
+                for _ in 0..RENEWAL {
+                    let closed = timeout(LOOK, connection.closed()).await.is_ok();
+                    if closed || !connection.is_usable() {
+                        break;
+                    }
                 }
             }
-            Err(error) => tracing::debug!(%addr, %role, %error, "a server cannot be reached"),
+            Err(error) => {
+                tracing::debug!(%addr, %role, %error, "a server cannot be reached");
+                spread = (spread * 2).min(LONGEST_SPREAD);
+            }
         }
-        tokio::time::sleep(SPREAD.mul_f64(env.random_u64() as f64 / u64::MAX as f64)).await;
     }
+}
+
+/// By lot, so that those who do something together do not do it at once.
+fn part_of(time: Duration, env: &Env) -> Duration {
+    time.mul_f64(env.random_u64() as f64 / u64::MAX as f64)
 }

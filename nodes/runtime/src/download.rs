@@ -156,7 +156,12 @@ enum Input {
     Neighbours(Vec<Neighbour>),
     Has(PeerId, Vec<Span>),
     PeerLost(PeerId, String),
+    /// Some of a request's answer has come.
     Bytes(RequestId),
+    /// Whom a request was made of lives.
+    Alive(RequestId),
+    /// The node's own limit holds a request up.
+    Held(RequestId),
     Verified(RequestId, Span, Role),
     Failed(RequestId, rdcq_swarm::Failure, String),
     StoreFailed(StoreError),
@@ -279,6 +284,11 @@ impl Driver {
             Input::Bytes(request) => {
                 self.last_heard = self.download.env.now();
                 self.tell(Event::Progress { request });
+            }
+            Input::Alive(request) => self.tell(Event::Alive { request }),
+            Input::Held(request) => {
+                self.last_heard = self.download.env.now();
+                self.tell(Event::Alive { request });
             }
             Input::Verified(request, span, role) => self.verified(request, span, role),
             Input::Failed(request, failure, why) => self.failed(request, failure, why),

@@ -55,6 +55,11 @@ pub enum Event {
         /// The request.
         request: RequestId,
     },
+    /// Something has come from whom a request was made of, though nothing of its answer.
+    Alive {
+        /// The request.
+        request: RequestId,
+    },
     /// A request's answer has arrived whole; its pieces were reported before.
     RequestDone {
         /// The request.

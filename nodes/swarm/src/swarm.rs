@@ -84,6 +84,7 @@ impl Swarm {
             Event::PeerHas { peer, spans } => self.peer_has(peer, &spans),
             Event::PieceVerified { request, piece } => self.piece_verified(request, piece),
             Event::Progress { request } => self.progress(request),
+            Event::Alive { request } => self.alive(request),
             Event::RequestDone { request } => self.request_done(request),
             Event::RequestFailed { request, failure } => self.request_failed(request, failure),
         }
@@ -160,6 +161,14 @@ impl Swarm {
         if request.answer == Answer::Awaited {
             request.answer = Answer::Begun;
             peer.pace.answered(self.now.since(request.made_at));
+        }
+    }
+
+    /// A peer that has much to do is not silent; what it was asked for still waits.
+    fn alive(&mut self, id: RequestId) {
+        let peer = self.requests.get(&id).and_then(|request| self.peers.get_mut(&request.peer));
+        if let Some(peer) = peer {
+            peer.heard = self.now;
         }
     }
 

@@ -44,6 +44,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (request.clone(), 0u32..PIECES + 2)
             .prop_map(|(request, piece)| Event::PieceVerified { request, piece: PieceIndex(piece) }),
         1 => request.clone().prop_map(|request| Event::Progress { request }),
+        1 => request.clone().prop_map(|request| Event::Alive { request }),
         1 => request.clone().prop_map(|request| Event::RequestDone { request }),
         1 => (request, failure()).prop_map(|(request, failure)| Event::RequestFailed { request, failure }),
     ];
@@ -85,7 +86,7 @@ impl Model {
             Event::RequestDone { request } | Event::RequestFailed { request, .. } => {
                 self.open.remove(request);
             }
-            Event::PieceVerified { .. } | Event::Progress { .. } => {}
+            Event::PieceVerified { .. } | Event::Progress { .. } | Event::Alive { .. } => {}
         }
     }
 

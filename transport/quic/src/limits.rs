@@ -81,7 +81,7 @@ pub enum Congestion {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_connections: 4096,
+            max_connections: 16_384,
             max_connections_per_node: 64,
             max_handshakes: 128,
             max_incoming: 1024,

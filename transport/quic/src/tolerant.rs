@@ -89,12 +89,12 @@ impl TolerantCubic {
         (window * STEP / 10) as f64 >= carried + untold as f64
     }
 
-    /// Ends slow start when a path that stays full with a smaller window has been found: the next doubling would overflow its
-    /// queue.
+    /// Ends the first slow start when a path that stays full with a smaller window has been found: the next doubling would
+    /// overflow its queue. Later ones know where to end, and begin with round trips of what went before.
     fn end_slow_start(&mut self, now: Instant) {
-        let doubles = self.cubic.metrics().ssthresh.is_some_and(|threshold| self.cubic.window() < threshold);
+        let first = self.cubic.metrics().ssthresh == Some(u64::MAX);
         let waits = self.now.saturating_sub(self.least);
-        if doubles && waits >= SLOW_START_QUEUE && self.queues() {
+        if first && waits >= SLOW_START_QUEUE && self.queues() {
             self.cubic.on_congestion_event(now, now, false, 0);
         }
     }
@@ -110,7 +110,9 @@ impl Controller for TolerantCubic {
         (self.least, self.now) = (rtt.min(), rtt.get());
         self.count(bytes, 0);
         self.cubic.on_ack(now, sent, bytes, app_limited, rtt);
-        self.end_slow_start(now);
+        if !app_limited {
+            self.end_slow_start(now);
+        }
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest: Option<u64>) {
@@ -195,8 +197,16 @@ mod tests {
         assert_eq!(tolerant.window(), WINDOW, "a smaller window would not fill the path");
         tolerant.now = Duration::from_millis(44);
         tolerant.end_slow_start(now);
-        tolerant.end_slow_start(now);
+        tolerant.end_slow_start(now + Duration::from_secs(1));
         assert_eq!(tolerant.window(), WINDOW * 7 / 10);
+        let later = now + Duration::from_secs(2);
+        tolerant.on_congestion_event(later, later, true, 1200);
+        let least = tolerant.window();
+        tolerant.end_slow_start(later + Duration::from_secs(1));
+        assert!(
+            tolerant.window() == least && tolerant.cubic.metrics().ssthresh > Some(4 * least),
+            "an outage"
+        );
         let (mut near, now) = with_queue(7, 1000);
         near.least = Duration::from_micros(100);
         near.end_slow_start(now);

@@ -34,14 +34,14 @@ const STILL_WRITING: Duration = Duration::from_millis(250);
 /// How often it is looked whether a peer lives from which a request has no bytes yet: often enough within the silence that the
 /// swarm bears, and later than most answers.
 const STILL_ALIVE: Duration = Duration::from_millis(400);
-/// How long a request may wait for its first bytes from a peer that lives.
-const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// How long a request may last in which a peer lives and sends nothing of what it was asked for.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Agents asked for a manifest before the origins are: each may have it, none must.
 const AGENTS_ASKED: usize = 2;
 
 /// Asks neighbours for the manifest until one has it; says what failed last if none does. Agents come first, which wait
-/// until they have it if they fetch it themselves: an origin would send it to each of thousands. The tracker has named
-/// those who asked it before, so that nobody waits for somebody who waits for him.
+/// until they have it if they fetch it themselves: an origin would send it to each of thousands. The tracker names those
+/// who asked it before; should some wait for one another all the same, they do so for seconds.
 pub(super) async fn manifest(download: &Download, neighbours: &[Neighbour]) -> Result<Manifest, String> {
     let (mut agents, mut origins): (Vec<_>, Vec<_>) = neighbours.iter().partition(|n| n.role == Role::Agent);
     agents.retain(|neighbour| neighbour.node.as_ref() != Some(&download.node));
@@ -73,7 +73,8 @@ async fn manifest_from(download: Download, from: Neighbour) -> Result<Manifest, 
     let (pool, addr, role) = (download.pool.clone(), from.addr, from.role);
     let deadline = download.env.now() + MANIFEST_PATIENCE;
     // Whoever asks for pieces tells what is wrong with it.
-    download.env.spawn(async move { pool.get_data(addr, role, deadline).await.ok() });
+    let dialling = download.env.spawn(async move { pool.get_data(addr, role, deadline).await.ok() });
+    let _dialling = AbortOnDropHandle::new(dialling);
     let scope = Scope { trace: download.trace, deadline, class: download.class };
     let request = GetManifest { digest: download.digest, manifest: download.manifest };
     let answer = download.pool.call(addr, role, scope, &request, Vec::new()).await;
@@ -124,8 +125,8 @@ pub(super) async fn pieces(download: Download, order: Order, inputs: mpsc::Sende
         // The bytes stay on the thread that receives them.
         Ok(connection) => {
             let env = connection.env().clone();
-            // It is there already, or data would have nowhere to go: nobody waits here.
-            let control = download.pool.get(order.addr, order.role, deadline).await.ok();
+            // It is there already, or data would have nowhere to go; nobody waits for another one.
+            let control = download.pool.get(order.addr, order.role, download.env.now()).await.ok();
             let life = Life::new(connection.clone(), control);
             let fetching = fetch(download, order, connection, life, inputs.clone());
             match AbortOnDropHandle::new(env.spawn(fetching)).await {
@@ -203,7 +204,7 @@ impl Life {
                 () = tokio::time::sleep(STILL_ALIVE) => {
                     if self.goes_on() && download.env.now() < until {
                         // A full inbox means that the driver will not believe in silence before it has read it.
-                        let _ = inputs.try_send(Input::Bytes(order.request));
+                        let _ = inputs.try_send(Input::Alive(order.request));
                     }
                 }
             }
@@ -284,7 +285,7 @@ async fn make_room(connection: Connection, class: Class, order: &Order, inputs: 
                     return;
                 }
                 // A full inbox means that the driver will not believe in silence before it has read it.
-                let _ = inputs.try_send(Input::Bytes(order.request));
+                let _ = inputs.try_send(Input::Held(order.request));
             }
         }
     }
