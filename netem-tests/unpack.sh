@@ -19,9 +19,12 @@ own_apt() {
 }
 
 own_apt update
-# Those of its libraries that the system has are not fetched.
-own_apt install --yes --download-only --no-install-recommends "$@" >/dev/null
+# One by one: what cannot be had does not keep the others away. Those of its libraries that the system has are not fetched.
+for name in "$@"; do
+    own_apt install --yes --download-only --no-install-recommends "$name" >/dev/null || echo "no package $name" >&2
+done
 for package in "$tools"/apt/archives/*.deb; do
+    [ -e "$package" ] || continue
     dpkg-deb --extract "$package" "$tools/root"
 done
 rm -rf "$tools/apt"

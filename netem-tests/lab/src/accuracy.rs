@@ -80,7 +80,7 @@ async fn load(
     tokio::time::sleep(BEFORE).await;
     let watch = |time, look| counters::watch(network.host(0), Counter::Sent, time, look);
     let watched = watch(time, Look::Counters).await?;
-    let packets = watch(burst, Look::Packets).await?.packets;
+    let packets = watch(burst, Look::Packets).await?.checked_packets()?;
     for pull in pulls {
         let pulled = pull.await??;
         anyhow::ensure!(pulled.sum() > 0, "a puller got nothing");

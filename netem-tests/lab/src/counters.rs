@@ -56,6 +56,9 @@ impl Counter {
 /// After which a processor that should have run a thread stood still: more than the most urgent thread mostly has to wait.
 const STOP: Duration = Duration::from_millis(3);
 
+/// What part of the bytes may be missing among packets: those that pass while the first and the last counter is read.
+const MISSED: f64 = 0.02;
+
 /// What an interface carried while it was watched.
 #[derive(Debug, Default)]
 pub(crate) struct Watched {
@@ -178,6 +181,22 @@ impl Watched {
             read.with_context(|| format!("neither a sample nor a stop nor a packet: {line:?}"))?;
         }
         Ok(Self { samples, stops: merge(stops), packets })
+    }
+
+    /// The packets, if they are all that the counters counted at the same time: a burst of which some were missed would be
+    /// told too short.
+    pub(crate) fn checked_packets(self) -> anyhow::Result<Vec<Sample>> {
+        let counted = |samples: &[Sample]| match samples {
+            [first, .., last] => Some((last.bytes - first.bytes) as f64 / (last.at - first.at).as_secs_f64()),
+            _ => None,
+        };
+        let (packets, all) = (counted(&self.packets), counted(&self.samples));
+        let (packets, all) = packets.zip(all).context("too little was seen")?;
+        anyhow::ensure!(
+            (packets / all - 1.0).abs() < MISSED,
+            "{packets} bytes a second of packets were seen, and {all} counted: some were missed"
+        );
+        Ok(self.packets)
     }
 
     /// How long the machine stood still between two times.
@@ -308,6 +327,15 @@ mod tests {
         assert_eq!(watched.stopped(ms(0), ms(100)), ms(30));
         assert_eq!(watched.stopped(ms(35), ms(75)), ms(10));
         assert!(Watched::parse("stop 1\n").is_err());
+        let of = |packets: &[u64]| {
+            let watched = Watched {
+                samples: samples(&[0, 10, 20, 30]),
+                packets: samples(packets),
+                ..Watched::default()
+            };
+            watched.checked_packets()
+        };
+        assert!(of(&[0, 10, 20, 30]).is_ok() && of(&[0, 10, 20, 25]).is_err() && of(&[]).is_err());
         assert!(Watched::parse("x y\n").is_err());
     }
 
