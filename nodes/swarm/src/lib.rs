@@ -21,6 +21,7 @@ mod bits;
 mod event;
 mod pace;
 mod peer;
+mod peers;
 mod pieces;
 mod report;
 mod request;

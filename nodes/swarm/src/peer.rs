@@ -21,6 +21,8 @@ pub(crate) struct Peer {
     pub(crate) kind: PeerKind,
     /// The pieces that it is known to hold.
     pub(crate) has: Bits,
+    /// The pieces that an origin spreads through us; `None` if it leaves the choice to us.
+    pub(crate) offered: Option<Bits>,
     pub(crate) standing: Standing,
     /// Its open requests, oldest first.
     pub(crate) open: Vec<RequestId>,
@@ -28,7 +30,6 @@ pub(crate) struct Peer {
     /// When its silence began: its last byte, or the request that ended its idleness.
     pub(crate) heard: Time,
     pub(crate) pace: Pace,
-    pub(crate) search: Search,
     /// The piece after the last span asked of it.
     pub(crate) cursor: Option<u32>,
     losses: u32,
@@ -49,14 +50,6 @@ pub(crate) enum Standing {
     },
 }
 
-/// Whether it is worth looking for something to ask of a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Search {
-    Worthwhile,
-    /// Nothing was found, and nothing has changed since.
-    Exhausted,
-}
-
 impl Peer {
     pub(crate) fn new(kind: PeerKind, pieces: u32, now: Time) -> Self {
         let has = match kind {
@@ -66,12 +59,12 @@ impl Peer {
         Self {
             kind,
             has,
+            offered: None,
             standing: Standing::Good,
             open: Vec::new(),
             in_flight_bytes: 0,
             heard: now,
             pace: Pace::new(now),
-            search: Search::Worthwhile,
             cursor: None,
             losses: 0,
             give_ups: 0,

@@ -1,5 +1,7 @@
 //! The blob's pieces: what is held, in flight, wanted, and how rare each is.
 
+use std::sync::Arc;
+
 use rdcq_wire::{PieceIndex, PieceSet, Span};
 
 use crate::bits::Bits;
@@ -14,7 +16,8 @@ const SOLITUDE_PIECES: u32 = 256;
 /// Every piece of the blob.
 #[derive(Debug)]
 pub(crate) struct Pieces {
-    lengths: Vec<u32>,
+    lengths: Arc<[u32]>,
+    mean_length: u64,
     have: PieceSet,
     /// Neither held nor in flight.
     wanted: Bits,
@@ -27,14 +30,16 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    pub(crate) fn new(lengths: Vec<u32>, have: PieceSet) -> Self {
+    pub(crate) fn new(lengths: Arc<[u32]>, have: PieceSet) -> Self {
         assert_eq!(lengths.len(), have.pieces() as usize, "every piece has a length");
         let count = have.pieces();
         let mut wanted = Bits::empty(count);
         for span in have.missing_spans() {
             wanted.insert_range(span.range(), |_| {});
         }
+        let total: u64 = lengths.iter().map(|length| u64::from(*length)).sum();
         Self {
+            mean_length: total.div_ceil(lengths.len().max(1) as u64),
             flights: vec![0; lengths.len()],
             holders: vec![0; lengths.len()],
             unheld: Bits::full(count),
@@ -65,9 +70,8 @@ impl Pieces {
         self.lengths[piece as usize]
     }
 
-    pub(crate) fn mean_length(&self) -> u64 {
-        let total: u64 = self.lengths.iter().map(|length| u64::from(*length)).sum();
-        total.div_ceil(self.lengths.len().max(1) as u64)
+    pub(crate) const fn mean_length(&self) -> u64 {
+        self.mean_length
     }
 
     pub(crate) fn flights(&self, piece: u32) -> u8 {
@@ -142,6 +146,11 @@ impl Pieces {
         best.map(|(_, piece)| piece)
     }
 
+    /// The first wanted piece of `among`.
+    pub(crate) fn wanted_among(&self, among: &Bits) -> Option<u32> {
+        self.wanted.common_from(among, 0).next()
+    }
+
     /// How many wanted pieces no usable agent holds.
     pub(crate) fn orphans(&self) -> u32 {
         self.wanted.count_common(&self.unheld)
@@ -200,7 +209,7 @@ mod tests {
     use super::*;
 
     fn pieces(count: u32) -> Pieces {
-        Pieces::new(vec![10; count as usize], PieceSet::empty(count))
+        Pieces::new(vec![10; count as usize].into(), PieceSet::empty(count))
     }
 
     #[test]

@@ -5,11 +5,11 @@ use std::time::Duration;
 use rand::Rng;
 use rdcq_wire::Span;
 
-use super::Swarm;
+use super::{Swarm, Timer};
 use crate::event::{Action, PeerId, PeerKind, RequestId};
 use crate::pace::Load;
-use crate::peer::{Search, Standing};
-use crate::request::{Answer, Request};
+use crate::peer::Standing;
+use crate::request::{Answer, Request, Waste};
 use crate::settings::WindowSettings;
 use crate::time::Time;
 
@@ -19,6 +19,8 @@ const UNKNOWN_PACE: Duration = Duration::from_millis(250);
 const LEAST_OVERDUE: Duration = Duration::from_millis(20);
 /// How many places are compared before a walk begins.
 const WALK_CANDIDATES: u32 = 4;
+/// An odd number without pattern: products with it put neighbouring numbers into no particular order.
+const SPREADS_BITS: u32 = 0x9e37_79b1;
 
 impl Swarm {
     pub(super) fn next_request(&mut self) -> Option<Action> {
@@ -26,29 +28,36 @@ impl Swarm {
             self.starved_since = None;
             return self.second_request();
         }
-        self.request_from(PeerKind::Agent).or_else(|| self.request_from(PeerKind::Origin))
+        self.request_from_agents().or_else(|| self.request_from_origins())
     }
 
     /// When the next request becomes overdue, if anything would come of it.
     pub(super) fn next_overdue(&self) -> Option<Time> {
+        let matters = self.is_end_game() || self.pieces.wanted_count() > 0 && !self.agents_have_room();
         let overdue = self.requests.values().map(|request| request.overdue_at);
-        if self.is_end_game() { overdue.filter(|due| *due > self.now).min() } else { None }
+        if matters { overdue.filter(|due| *due > self.now).min() } else { None }
     }
 
     /// An agent has a piece that is in flight to us: where it is also what an origin was asked for, cancels what has not
     /// begun to arrive, and begins elsewhere next time, or both would walk on side by side and fetch everything twice.
     pub(super) fn give_way_at_origins(&mut self) {
         let mut needless = Vec::new();
-        for peer in self.peers.values_mut().filter(|peer| peer.kind == PeerKind::Origin) {
+        let mut met = Vec::new();
+        for (origin, peer) in self.peers.origins() {
             for id in &peer.open {
                 let Some(request) = self.requests.get(id) else { continue };
                 let held = request.pending.iter().filter(|piece| self.pieces.is_held(**piece)).count();
                 if held > 0 {
-                    peer.cursor = None;
+                    met.push(origin);
                 }
                 if held == request.pending.len() && request.answer == Answer::Awaited {
                     needless.push(*id);
                 }
+            }
+        }
+        for origin in met {
+            if let Some(peer) = self.peers.get_mut(origin) {
+                peer.cursor = None;
             }
         }
         needless.into_iter().for_each(|id| self.cancel(id));
@@ -59,7 +68,7 @@ impl Swarm {
     pub(super) fn shrink_origin_windows(&mut self) {
         let window = self.window(PeerKind::Origin);
         let mut excess = Vec::new();
-        for peer in self.peers.values().filter(|peer| peer.kind == PeerKind::Origin) {
+        for (_, peer) in self.peers.origins() {
             let mut bytes = peer.in_flight_bytes;
             for id in peer.open.iter().rev() {
                 let Some(request) = self.requests.get(id) else { continue };
@@ -80,53 +89,111 @@ impl Swarm {
         self.pieces.wanted_count() == 0 && self.pieces.missing() <= self.settings.end_game_pieces
     }
 
-    fn request_from(&mut self, kind: PeerKind) -> Option<Action> {
-        let window = self.window(kind);
-        while let Some(id) = self.least_busy(kind, &window) {
-            let span = match kind {
-                PeerKind::Agent => self.choose_from_agent(id, &window),
-                PeerKind::Origin => self.choose_from_origin(id, &window),
-            };
-            if let Some(span) = span {
+    fn request_from_agents(&mut self) -> Option<Action> {
+        if !self.agents_have_room() {
+            return None;
+        }
+        let window = self.window(PeerKind::Agent);
+        while let Some(id) = self.least_busy(PeerKind::Agent, &window) {
+            if let Some(span) = self.choose_from_agent(id, &window) {
+                if self.peers.origins().all(|(_, origin)| origin.offered.is_some()) {
+                    self.starved_since = None;
+                }
                 return Some(self.ask(id, span, &window));
             }
-            self.peers.get_mut(&id)?.search = Search::Exhausted;
+            self.peers.is_exhausted(id);
         }
         None
     }
 
-    /// The peer with the emptiest window among those that may be asked for a piece of the usual length.
-    fn least_busy(&self, kind: PeerKind, window: &WindowSettings) -> Option<PeerId> {
-        let candidates = self.peers.iter().filter(|(_, peer)| {
-            peer.kind == kind
-                && peer.search == Search::Worthwhile
-                && peer.room(window) >= self.mean_length.max(1)
-        });
-        candidates.min_by_key(|(id, peer)| (peer.fill(window), id.0 ^ self.salt)).map(|(id, _)| *id)
+    fn request_from_origins(&mut self) -> Option<Action> {
+        if !self.peers.any_origin_worthwhile() {
+            return None;
+        }
+        let window = self.window(PeerKind::Origin);
+        while let Some(id) = self.least_busy(PeerKind::Origin, &window) {
+            if let Some(span) = self.choose_from_origin(id, &window) {
+                return Some(self.ask(id, span, &window));
+            }
+            self.peers.is_exhausted(id);
+        }
+        None
+    }
+
+    /// Whether one more piece may be in flight from agents. What is overdue does not count: it waits behind a slow link,
+    /// and ours would stand idle meanwhile.
+    fn agents_have_room(&self) -> bool {
+        let window = self.agents_pace.window(&self.of_this_blob(self.settings.all_agents));
+        let enough = window.saturating_sub(self.pieces.mean_length().max(1));
+        self.agents_in_flight <= enough || {
+            let late = self
+                .requests
+                .values()
+                .filter(|request| request.kind == PeerKind::Agent && request.overdue_at <= self.now);
+            let late: u64 = late
+                .flat_map(|request| &request.pending)
+                .map(|piece| u64::from(self.pieces.length(*piece)))
+                .sum();
+            self.agents_in_flight - late <= enough
+        }
+    }
+
+    /// The peer with the emptiest window among those that may be asked for a piece of the usual length; equal ones by lot,
+    /// or some would be asked by all that know them and others by nobody.
+    fn least_busy(&mut self, kind: PeerKind, window: &WindowSettings) -> Option<PeerId> {
+        let lot: u32 = self.rng.random();
+        let least = self.pieces.mean_length().max(1);
+        let candidates = self.peers.worthwhile(kind).filter(|(_, peer)| peer.room(window) >= least);
+        candidates.min_by_key(|(id, peer)| (peer.fill(window), id.0 ^ lot)).map(|(id, _)| id)
     }
 
     fn choose_from_agent(&mut self, id: PeerId, window: &WindowSettings) -> Option<Span> {
         let start = self.rng.random_range(0..self.pieces.count());
-        let peer = self.peers.get(&id)?;
+        let peer = self.peers.get(id)?;
         let first = self.pieces.rarest(&peer.has, start, peer.room(window))?;
         Some(self.pieces.span_from(first, &peer.has, peer.span_bytes(window)))
     }
 
     fn choose_from_origin(&mut self, id: PeerId, window: &WindowSettings) -> Option<Span> {
+        if let Some(offered) = &self.peers.get(id)?.offered {
+            let first = self.pieces.wanted_among(offered);
+            return match first {
+                Some(first) => self.offered_span(id, first, window),
+                None if self.agents_have_room() => self.last_resort(id, window),
+                None => None,
+            };
+        }
         let orphans = self.pieces.orphans();
         if orphans == 0 {
-            let since = *self.starved_since.get_or_insert(self.now);
-            let patient = self.now.since(since) < self.settings.origin_patience;
-            return if patient { None } else { self.choose_from_agent(id, window) };
+            return self.last_resort(id, window);
         }
         self.starved_since = None;
         // Walking on from the last span, rather than picking at random each time, keeps clear of what others have in
         // flight: they walk too.
-        let next = self.peers.get(&id)?.cursor.filter(|cursor| self.pieces.is_orphan(*cursor));
+        let next = self.peers.get(id)?.cursor.filter(|cursor| self.pieces.is_orphan(*cursor));
         let first = next.or_else(|| self.start_of_walk(orphans))?;
-        let peer = self.peers.get(&id)?;
+        let peer = self.peers.get(id)?;
         let fits = u64::from(self.pieces.length(first)) <= peer.room(window);
         fits.then(|| self.pieces.span_from(first, &peer.has, peer.span_bytes(window)))
+    }
+
+    /// An origin is asked for what agents hold, or for what it did not offer, only when they have left it idle for long.
+    fn last_resort(&mut self, id: PeerId, window: &WindowSettings) -> Option<Span> {
+        if self.starved_since.is_none() {
+            self.timer = Timer::Unknown;
+        }
+        let since = *self.starved_since.get_or_insert(self.now);
+        let patient = self.now.since(since) < self.settings.origin_patience;
+        if patient { None } else { self.choose_from_agent(id, window) }
+    }
+
+    fn offered_span(&mut self, id: PeerId, first: u32, window: &WindowSettings) -> Option<Span> {
+        self.starved_since = None;
+        let peer = self.peers.get(id)?;
+        let fits = u64::from(self.pieces.length(first)) <= peer.room(window);
+        fits.then(|| {
+            self.pieces.span_from(first, peer.offered.as_ref().unwrap_or(&peer.has), peer.span_bytes(window))
+        })
     }
 
     /// Where to begin to walk: of a few random orphans the one that is furthest from what agents hold, because others are
@@ -158,15 +225,16 @@ impl Swarm {
         [PeerKind::Agent, PeerKind::Origin].into_iter().find_map(|kind| {
             let window = self.window(kind);
             let candidates = self.peers.iter().filter(|(id, peer)| {
-                **id != asked
+                *id != asked
                     && peer.kind == kind
                     && peer.has.contains(piece)
                     && peer.standing == Standing::Good
                     && peer.room(&window) >= length.max(1)
             });
+            let lot = piece.wrapping_mul(SPREADS_BITS);
             candidates
-                .min_by_key(|(id, peer)| (peer.fill(&window), id.0 ^ self.salt))
-                .map(|(id, _)| (*id, kind))
+                .min_by_key(|(id, peer)| (peer.fill(&window), id.0.wrapping_mul(SPREADS_BITS) ^ lot))
+                .map(|(id, _)| (id, kind))
         })
     }
 
@@ -176,7 +244,7 @@ impl Swarm {
         let now = self.now;
         let bytes: u64 = span.range().map(|piece| u64::from(self.pieces.length(piece))).sum();
         span.range().for_each(|piece| self.pieces.depart(piece));
-        if let Some(peer) = self.peers.get_mut(&id) {
+        if let Some(peer) = self.peers.get_mut(id) {
             if peer.open.is_empty() {
                 peer.heard = now;
                 peer.pace.wake(now);
@@ -195,7 +263,31 @@ impl Swarm {
             let mark = peer.pace.mark(if full { Load::Full } else { Load::Light });
             let expected = peer.pace.expected(peer.in_flight_bytes).unwrap_or(UNKNOWN_PACE);
             let overdue_at = now + expected.saturating_mul(2) + LEAST_OVERDUE;
-            self.requests.insert(request, Request::new(id, span, now, overdue_at, mark));
+            let kind = peer.kind;
+            if kind == PeerKind::Agent {
+                if self.agents_in_flight == 0 {
+                    self.agents_pace.wake(now);
+                }
+                self.agents_in_flight += bytes;
+            }
+            let window = self.agents_pace.window(&self.of_this_blob(self.settings.all_agents));
+            let full = 2 * self.agents_in_flight >= window;
+            let mark_of_all = self.agents_pace.mark(if full { Load::Full } else { Load::Light });
+            self.timer = Timer::Unknown;
+            self.requests.insert(
+                request,
+                Request {
+                    peer: id,
+                    kind,
+                    pending: span.range().collect(),
+                    made_at: now,
+                    answer: Answer::Awaited,
+                    waste: Waste::Nothing,
+                    overdue_at,
+                    mark,
+                    mark_of_all,
+                },
+            );
         }
         Action::Request { request, peer: id, span }
     }

@@ -1,6 +1,7 @@
 //! What holds between any two calls.
 
 use super::Swarm;
+use crate::event::PeerKind;
 
 /// Larger blobs are checked in part, or a check after every call would take far longer than the call.
 const CHECKED_PIECES: u32 = 512;
@@ -22,17 +23,20 @@ impl Swarm {
 
     fn check_requests(&self) {
         let mut open = 0;
-        for (id, peer) in &self.peers {
+        let agents = || self.peers.values().filter(|peer| peer.kind == PeerKind::Agent);
+        debug_assert_eq!(agents().filter(|peer| peer.is_usable()).count(), self.usable_agents as usize);
+        debug_assert_eq!(agents().map(|peer| peer.in_flight_bytes).sum::<u64>(), self.agents_in_flight);
+        for (id, peer) in self.peers.iter() {
             let requests = peer.open.iter().filter_map(|request| self.requests.get(request));
             let pending =
-                requests.inspect(|request| debug_assert_eq!(request.peer, *id)).flat_map(|r| &r.pending);
+                requests.inspect(|request| debug_assert_eq!(request.peer, id)).flat_map(|r| &r.pending);
             let bytes: u64 = pending.map(|piece| u64::from(self.pieces.length(*piece))).sum();
             debug_assert_eq!(
                 bytes, peer.in_flight_bytes,
                 "{id:?}'s bytes in flight are those of its requests"
             );
             debug_assert!(peer.is_usable() || peer.open.is_empty(), "{id:?} was given up and owes a request");
-            debug_assert!(!self.banned.contains(id), "{id:?} is banned and a peer");
+            debug_assert!(!self.banned.contains(&id), "{id:?} is banned and a peer");
             open += peer.open.len();
         }
         debug_assert_eq!(open, self.requests.len(), "every request is some peer's");
