@@ -26,11 +26,13 @@ mod pieces;
 mod report;
 mod request;
 mod settings;
+mod spread;
 mod swarm;
 mod time;
 
 pub use event::{Action, Event, Failure, PeerId, PeerKind, RequestId};
 pub use report::Report;
 pub use settings::{Settings, WindowSettings};
+pub use spread::{Spread, SpreadSettings};
 pub use swarm::Swarm;
 pub use time::Time;

@@ -19,10 +19,9 @@ const SILENCE_DOUBLINGS: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) kind: PeerKind,
-    /// The pieces that it is known to hold.
+    /// The pieces that it may be asked for: those that it told of, and of an origin that told of none all.
     pub(crate) has: Bits,
-    /// The pieces that an origin spreads through us; `None` if it leaves the choice to us.
-    pub(crate) offered: Option<Bits>,
+    pub(crate) offer: Offer,
     pub(crate) standing: Standing,
     /// Its open requests, oldest first.
     pub(crate) open: Vec<RequestId>,
@@ -34,6 +33,17 @@ pub(crate) struct Peer {
     pub(crate) cursor: Option<u32>,
     losses: u32,
     give_ups: u32,
+}
+
+/// What an origin lets us ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// It has not told of anything: everything.
+    Untold,
+    /// It has told of everything: the choice is ours.
+    Everything,
+    /// What it has told of so far: it gives different pieces to different agents, or has no more yet.
+    Part,
 }
 
 /// Whether a peer may be asked.
@@ -59,7 +69,7 @@ impl Peer {
         Self {
             kind,
             has,
-            offered: None,
+            offer: Offer::Untold,
             standing: Standing::Good,
             open: Vec::new(),
             in_flight_bytes: 0,

@@ -24,6 +24,7 @@ pub(crate) struct Pieces {
     wanted_count: u32,
     /// Held by no usable agent.
     unheld: Bits,
+    all: Bits,
     flights: Vec<u8>,
     /// How many usable agents hold each piece.
     holders: Vec<u32>,
@@ -43,6 +44,7 @@ impl Pieces {
             flights: vec![0; lengths.len()],
             holders: vec![0; lengths.len()],
             unheld: Bits::full(count),
+            all: Bits::full(count),
             wanted_count: count - have.len(),
             wanted,
             lengths,
@@ -146,19 +148,19 @@ impl Pieces {
         best.map(|(_, piece)| piece)
     }
 
-    /// The first wanted piece of `among`.
-    pub(crate) fn wanted_among(&self, among: &Bits) -> Option<u32> {
-        self.wanted.common_from(among, 0).next()
+    /// Every piece.
+    pub(crate) const fn all(&self) -> &Bits {
+        &self.all
     }
 
-    /// How many wanted pieces no usable agent holds.
-    pub(crate) fn orphans(&self) -> u32 {
-        self.wanted.count_common(&self.unheld)
+    /// How many wanted pieces of `among` no usable agent holds.
+    pub(crate) fn orphans(&self, among: &Bits) -> u32 {
+        self.wanted.count_common(&self.unheld, among)
     }
 
-    /// The orphan that has `rank` others below it.
-    pub(crate) fn orphan(&self, rank: u32) -> Option<u32> {
-        self.wanted.nth_common(&self.unheld, rank)
+    /// The orphan of `among` that has `rank` others below it.
+    pub(crate) fn orphan(&self, among: &Bits, rank: u32) -> Option<u32> {
+        self.wanted.nth_common(&self.unheld, among, rank)
     }
 
     pub(crate) fn is_orphan(&self, piece: u32) -> bool {

@@ -14,6 +14,7 @@ use rdcq_wire::{PieceIndex, PieceSet, Span};
 use crate::bits::Bits;
 use crate::event::{Action, Event, Failure, PeerId, PeerKind, RequestId};
 use crate::pace::Pace;
+use crate::peer::Offer;
 use crate::peers::Peers;
 use crate::pieces::Pieces;
 use crate::report::Report;
@@ -191,13 +192,16 @@ impl Swarm {
         }
     }
 
-    /// An origin that spreads the blob over the agents says what it wants to go through us.
+    /// An origin says what may be asked of it: what it spreads over the agents through us, or has so far.
     fn origin_offers(&mut self, id: PeerId, spans: &[Span]) {
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let offered = peer.offered.get_or_insert_with(|| Bits::empty(self.pieces.count()));
-        for span in spans.iter().take(MAX_ANNOUNCED_SPANS) {
-            offered.insert_range(span.range(), |_| {});
+        if peer.offer == Offer::Untold {
+            peer.has = Bits::empty(self.pieces.count());
         }
+        for span in spans.iter().take(MAX_ANNOUNCED_SPANS) {
+            peer.has.insert_range(span.range(), |_| {});
+        }
+        peer.offer = if peer.has.is_full() { Offer::Everything } else { Offer::Part };
         self.peers.is_worthwhile(id);
     }
 

@@ -8,7 +8,7 @@ use rdcq_wire::Span;
 use super::{Swarm, Timer};
 use crate::event::{Action, PeerId, PeerKind, RequestId};
 use crate::pace::Load;
-use crate::peer::Standing;
+use crate::peer::{Offer, Standing};
 use crate::request::{Answer, Request, Waste};
 use crate::settings::WindowSettings;
 use crate::time::Time;
@@ -96,7 +96,7 @@ impl Swarm {
         let window = self.window(PeerKind::Agent);
         while let Some(id) = self.least_busy(PeerKind::Agent, &window) {
             if let Some(span) = self.choose_from_agent(id, &window) {
-                if self.peers.origins().all(|(_, origin)| origin.offered.is_some()) {
+                if self.peers.origins().all(|(_, origin)| origin.offer == Offer::Part) {
                     self.starved_since = None;
                 }
                 return Some(self.ask(id, span, &window));
@@ -155,23 +155,18 @@ impl Swarm {
     }
 
     fn choose_from_origin(&mut self, id: PeerId, window: &WindowSettings) -> Option<Span> {
-        if let Some(offered) = &self.peers.get(id)?.offered {
-            let first = self.pieces.wanted_among(offered);
-            return match first {
-                Some(first) => self.offered_span(id, first, window),
-                None if self.agents_have_room() => self.last_resort(id, window),
-                None => None,
-            };
-        }
-        let orphans = self.pieces.orphans();
+        let peer = self.peers.get(id)?;
+        let orphans = self.pieces.orphans(&peer.has);
         if orphans == 0 {
-            return self.last_resort(id, window);
+            // One that offers a part does not want to be asked by all for the rest while they are well served.
+            let is_needed = peer.offer != Offer::Part || self.agents_have_room();
+            return if is_needed { self.last_resort(id, window) } else { None };
         }
         self.starved_since = None;
         // Walking on from the last span, rather than picking at random each time, keeps clear of what others have in
         // flight: they walk too.
-        let next = self.peers.get(id)?.cursor.filter(|cursor| self.pieces.is_orphan(*cursor));
-        let first = next.or_else(|| self.start_of_walk(orphans))?;
+        let next = peer.cursor.filter(|cursor| self.pieces.is_orphan(*cursor) && peer.has.contains(*cursor));
+        let first = next.or_else(|| self.start_of_walk(id, orphans))?;
         let peer = self.peers.get(id)?;
         let fits = u64::from(self.pieces.length(first)) <= peer.room(window);
         fits.then(|| self.pieces.span_from(first, &peer.has, peer.span_bytes(window)))
@@ -184,23 +179,21 @@ impl Swarm {
         }
         let since = *self.starved_since.get_or_insert(self.now);
         let patient = self.now.since(since) < self.settings.origin_patience;
-        if patient { None } else { self.choose_from_agent(id, window) }
-    }
-
-    fn offered_span(&mut self, id: PeerId, first: u32, window: &WindowSettings) -> Option<Span> {
-        self.starved_since = None;
+        if patient {
+            return None;
+        }
+        let start = self.rng.random_range(0..self.pieces.count());
         let peer = self.peers.get(id)?;
-        let fits = u64::from(self.pieces.length(first)) <= peer.room(window);
-        fits.then(|| {
-            self.pieces.span_from(first, peer.offered.as_ref().unwrap_or(&peer.has), peer.span_bytes(window))
-        })
+        let first = self.pieces.rarest(self.pieces.all(), start, peer.room(window))?;
+        Some(self.pieces.span_from(first, self.pieces.all(), peer.span_bytes(window)))
     }
 
     /// Where to begin to walk: of a few random orphans the one that is furthest from what agents hold, because others are
     /// about to fetch what comes after theirs, and this walk will end at what comes before theirs.
-    fn start_of_walk(&mut self, orphans: u32) -> Option<u32> {
+    fn start_of_walk(&mut self, id: PeerId, orphans: u32) -> Option<u32> {
+        let has = &self.peers.get(id)?.has;
         let candidates: Vec<u32> = (0..WALK_CANDIDATES)
-            .filter_map(|_| self.pieces.orphan(self.rng.random_range(0..orphans)))
+            .filter_map(|_| self.pieces.orphan(has, self.rng.random_range(0..orphans)))
             .collect();
         candidates.into_iter().max_by_key(|piece| self.pieces.solitude(*piece))
     }
