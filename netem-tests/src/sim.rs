@@ -6,6 +6,7 @@
 mod agent;
 mod faults;
 mod happening;
+mod invariants;
 mod links;
 mod outcome;
 mod run;
@@ -13,6 +14,7 @@ mod setting;
 mod tracker;
 
 pub use faults::Faults;
+pub use invariants::{check, small};
 pub use outcome::Outcome;
 pub use run::run;
 pub use setting::{Origin, Setting};

@@ -44,9 +44,10 @@ impl Faults {
     /// What an agent is, from 0 on, of so many.
     pub(super) fn manner(&self, agent: u32, agents: u32) -> Manner {
         let place = Self::place(agent, agents);
-        if place < self.silent {
+        let silent = count(self.silent, agents);
+        if place < silent {
             Manner::Silent
-        } else if place < self.silent + self.lying {
+        } else if place < silent + count(self.lying, agents) {
             Manner::Liar
         } else {
             Manner::Honest
@@ -61,23 +62,29 @@ impl Faults {
     /// What becomes of an honest agent in a run of about this length.
     pub(super) fn fate(&self, agent: u32, agents: u32, length: Duration, rng: &mut impl Rng) -> Fate {
         let when = length.mul_f64(rng.random_range(0.1..0.9));
-        let last = 1.0 - Self::place(agent, agents);
-        if last <= self.restarting {
+        let last = agents - 1 - Self::place(agent, agents);
+        let restarting = count(self.restarting, agents);
+        if last < restarting {
             Fate::Restarts(when)
-        } else if last <= self.restarting + self.leaving {
+        } else if last < restarting + count(self.leaving, agents) {
             Fate::Leaves(when)
         } else {
             Fate::Stays
         }
     }
 
-    /// Where an agent stands in a fixed shuffle of all, from 0 to 1.
-    fn place(agent: u32, agents: u32) -> f64 {
+    /// Where an agent stands in a fixed shuffle of all.
+    fn place(agent: u32, agents: u32) -> u32 {
         let agents = u64::from(agents.max(1));
         // Steps of a number that shares no factor with the count reach every place once.
         let step = (SCATTERS % agents..).find(|step| gcd(*step, agents) == 1).unwrap_or(1);
-        (u64::from(agent) * step % agents) as f64 / agents as f64
+        (u64::from(agent) * step % agents) as u32
     }
+}
+
+/// How many agents a share of all comes to.
+fn count(share: f64, agents: u32) -> u32 {
+    (share * f64::from(agents)).round() as u32
 }
 
 const fn gcd(mut a: u64, mut b: u64) -> u64 {
@@ -89,13 +96,16 @@ const fn gcd(mut a: u64, mut b: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
     use super::*;
 
     #[test]
     fn shares_are_exact_and_nobody_is_two_things() {
         let faults =
             Faults { restarting: 0.05, leaving: 0.05, silent: 0.05, lying: 0.1, ..Faults::default() };
-        let mut rng = rand::rng();
+        let mut rng = StdRng::seed_from_u64(1);
         let count = |of: &dyn Fn(u32) -> bool| (0..1000).filter(|agent| of(*agent)).count();
         assert_eq!(count(&|agent| faults.manner(agent, 1000) == Manner::Silent), 50);
         assert_eq!(count(&|agent| faults.manner(agent, 1000) == Manner::Liar), 100);

@@ -29,8 +29,6 @@ pub struct Outcome {
     pub restarted: u32,
     /// Agents that left for good.
     pub left: u32,
-    /// Bytes that agents fetched again although they had verified them before a restart.
-    pub fetched_again_bytes: u64,
     /// Pieces of the file.
     pub pieces: u32,
 }

@@ -1,5 +1,6 @@
 //! Happenings in the order of their times.
 
+mod checks;
 mod faulty;
 mod source;
 mod traffic;
@@ -144,7 +145,6 @@ impl<'a> World<'a> {
             let (seed, now) = (self.rng.random(), self.now);
             let (settings, lengths) = (&self.setting.scheduler, Arc::clone(&self.lengths));
             self.agents[number as usize - 1].begin(settings, &lengths, seed, now);
-            self.join_source(number);
         }
         if self.setting.faults.trackers_die_at.is_none_or(|at| self.now.0 < at) {
             let is_new = !std::mem::replace(&mut self.agent(number).is_known_to_tracker, true);
@@ -152,6 +152,9 @@ impl<'a> World<'a> {
             if self.agent(number).manner == Manner::Honest {
                 named.into_iter().for_each(|other| self.meet(number, other));
             }
+        }
+        if is_first {
+            self.join_source(number);
         }
         if self.agent(number).manner == Manner::Honest {
             self.after(self.setting.ask_again, Happening::Named { agent: number, life });
@@ -198,6 +201,9 @@ impl<'a> World<'a> {
             match action {
                 Action::Request { request, peer, span } => {
                     self.outcome.messages += 1;
+                    if self.setting.is_checked {
+                        checks::request(swarm, &self.setting.scheduler, &agent.open, peer, span);
+                    }
                     agent.open.push((request, peer, span));
                     let asked = Happening::Asked { by: number, life, of: peer.0, request, span };
                     self.agenda.add(now + latency, asked);
@@ -210,9 +216,18 @@ impl<'a> World<'a> {
                             .add(now + latency, Happening::Cancelled { by: number, of: of.0, request });
                     }
                 }
-                Action::Ban { .. } => self.outcome.banned += 1,
+                Action::Ban { peer } => {
+                    self.outcome.banned += 1;
+                    let of = peer.0;
+                    let lies = of != SOURCE
+                        && self.setting.faults.manner(of - 1, self.setting.agents) == Manner::Liar;
+                    assert!(lies, "{number} bans {of}, which does not lie");
+                }
                 Action::GiveUp { .. } => self.outcome.given_up += 1,
             }
+        }
+        if self.setting.is_checked {
+            swarm.assert_invariants();
         }
         // One that is due too early is looked at once more for nothing; that costs less than one for every change.
         let due = swarm.poll_timeout().map(|due| due.max(now));

@@ -41,12 +41,14 @@ pub struct Setting {
     pub headers: f64,
     /// Every how manieth agent has a link of a quarter of the rate; none if 0.
     pub slow_every: u32,
-    /// An agent that has more than so long to send refuses what it is asked for.
-    pub refuse_above: Option<Duration>,
+    /// An agent for whose link up so many pieces wait refuses what it is asked for; none does if 0.
+    pub slots: u32,
     /// How the source treats those who ask.
     pub origin: Origin,
     /// What goes wrong.
     pub faults: Faults,
+    /// Whether what must always hold is asserted after every step.
+    pub is_checked: bool,
     /// The agents' scheduler.
     pub scheduler: rdcq_swarm::Settings,
     /// How long a run may take, by its own clock.

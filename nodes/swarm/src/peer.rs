@@ -26,6 +26,8 @@ pub(crate) struct Peer {
     /// Its open requests, oldest first.
     pub(crate) open: Vec<RequestId>,
     pub(crate) in_flight_bytes: u64,
+    /// What its window allowed when it was last asked for something.
+    pub(crate) allowed_bytes: u64,
     /// When its silence began: its last byte, or the request that ended its idleness.
     pub(crate) heard: Time,
     pub(crate) pace: Pace,
@@ -73,6 +75,7 @@ impl Peer {
             standing: Standing::Good,
             open: Vec::new(),
             in_flight_bytes: 0,
+            allowed_bytes: 0,
             heard: now,
             pace: Pace::new(now),
             cursor: None,

@@ -18,6 +18,7 @@ const SOLITUDE_PIECES: u32 = 256;
 pub(crate) struct Pieces {
     lengths: Arc<[u32]>,
     mean_length: u64,
+    longest: u64,
     have: PieceSet,
     /// Neither held nor in flight.
     wanted: Bits,
@@ -40,6 +41,7 @@ impl Pieces {
         }
         let total: u64 = lengths.iter().map(|length| u64::from(*length)).sum();
         Self {
+            longest: lengths.iter().copied().max().unwrap_or_default().into(),
             mean_length: total.div_ceil(lengths.len().max(1) as u64),
             flights: vec![0; lengths.len()],
             holders: vec![0; lengths.len()],
@@ -70,6 +72,10 @@ impl Pieces {
 
     pub(crate) fn length(&self, piece: u32) -> u32 {
         self.lengths[piece as usize]
+    }
+
+    pub(crate) const fn longest(&self) -> u64 {
+        self.longest
     }
 
     pub(crate) const fn mean_length(&self) -> u64 {

@@ -74,7 +74,7 @@ impl Default for Settings {
             },
             all_agents: WindowSettings {
                 min_bytes: 64 * KIB,
-                min_pieces: 4,
+                min_pieces: 8,
                 max_bytes: 32 * MIB,
                 span_bytes: 256 * KIB,
                 queue: Duration::from_millis(20),

@@ -46,6 +46,8 @@ pub struct Swarm {
     /// What all agents together deliver.
     agents_pace: Pace,
     agents_in_flight: u64,
+    /// What their window allowed when one was last asked for something.
+    agents_allowed: u64,
     /// Agents that are neither given up nor gone.
     usable_agents: u32,
     banned: BTreeSet<PeerId>,
@@ -83,6 +85,7 @@ impl Swarm {
             peers: Peers::default(),
             agents_pace: Pace::new(now),
             agents_in_flight: 0,
+            agents_allowed: 0,
             usable_agents: 0,
             banned: BTreeSet::new(),
             requests: BTreeMap::new(),

@@ -52,9 +52,12 @@ pub(super) struct Swarm {
     /// Every how manieth agent has a link of a quarter of the rate; none if 0.
     #[arg(long, default_value_t = 0)]
     slow_every: u32,
-    /// An agent refuses what would wait longer than so many milliseconds.
+    /// An agent for whose link up so many pieces wait refuses requests; none does if 0.
+    #[arg(long, default_value_t = 4)]
+    slots: u32,
+    /// Assert after every step what must always hold.
     #[arg(long)]
-    refuse_above: Option<u64>,
+    checked: bool,
     /// The source sends what it is asked for, rather than offer each agent other pieces.
     #[arg(long)]
     open_source: bool,
@@ -116,7 +119,6 @@ struct Line {
     received_copies: f64,
     duplicates: f64,
     wrong: f64,
-    fetched_again: f64,
     messages: u64,
     refused: u64,
     banned: u64,
@@ -157,7 +159,8 @@ impl Swarm {
             have_every: ms(self.have_every),
             headers: self.headers,
             slow_every: self.slow_every,
-            refuse_above: self.refuse_above.map(ms),
+            slots: self.slots,
+            is_checked: self.checked,
             origin: if self.open_source { Origin::Open } else { Origin::Spreads },
             faults: self.faults(),
             scheduler: self.scheduler(),
@@ -224,7 +227,6 @@ impl Line {
             received_copies: each(outcome.received_bytes),
             duplicates: each(outcome.duplicate_bytes),
             wrong: each(outcome.wrong_bytes),
-            fetched_again: each(outcome.fetched_again_bytes),
             messages: outcome.messages,
             refused: outcome.refused,
             banned: outcome.banned,

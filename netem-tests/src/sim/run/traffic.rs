@@ -21,7 +21,8 @@ impl World<'_> {
                 return self.refuse(by, life, of, request, failure);
             }
         } else {
-            let refuse_above = self.setting.refuse_above;
+            let slots = self.setting.slots as usize;
+            let waiting = self.uplinks[of as usize].waiting;
             let wait = self.wait(of);
             let agent = self.agent(of);
             if !agent.is_up || agent.manner == Manner::Silent {
@@ -30,7 +31,7 @@ impl World<'_> {
             if !span.indices().all(|piece| agent.have().contains(piece)) {
                 return self.refuse(by, life, of, request, Failure::NotHeld);
             }
-            if refuse_above.is_some_and(|most| wait > most) {
+            if slots > 0 && waiting >= slots {
                 return self.refuse(by, life, of, request, Failure::Busy { retry_after: wait });
             }
         }

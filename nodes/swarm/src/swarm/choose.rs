@@ -6,9 +6,10 @@ use rand::Rng;
 use rdcq_wire::Span;
 
 use super::{Swarm, Timer};
+use crate::bits::Bits;
 use crate::event::{Action, PeerId, PeerKind, RequestId};
 use crate::pace::Load;
-use crate::peer::{Offer, Standing};
+use crate::peer::{Offer, Peer, Standing};
 use crate::request::{Answer, Request, Waste};
 use crate::settings::WindowSettings;
 use crate::time::Time;
@@ -120,22 +121,25 @@ impl Swarm {
         None
     }
 
-    /// Whether one more piece may be in flight from agents. What is overdue does not count: it waits behind a slow link,
-    /// and ours would stand idle meanwhile.
+    /// Whether one more piece may be in flight from agents.
     fn agents_have_room(&self) -> bool {
-        let window = self.agents_pace.window(&self.of_this_blob(self.settings.all_agents));
-        let enough = window.saturating_sub(self.pieces.mean_length().max(1));
-        self.agents_in_flight <= enough || {
-            let late = self
-                .requests
-                .values()
-                .filter(|request| request.kind == PeerKind::Agent && request.overdue_at <= self.now);
-            let late: u64 = late
-                .flat_map(|request| &request.pending)
-                .map(|piece| u64::from(self.pieces.length(*piece)))
-                .sum();
-            self.agents_in_flight - late <= enough
-        }
+        let window = self.agents_window();
+        let mean = self.pieces.mean_length().max(1);
+        self.agents_in_flight + mean <= window
+            || self.agents_in_flight + mean <= window + self.overdue_bytes()
+    }
+
+    fn agents_window(&self) -> u64 {
+        self.agents_pace.window(&self.of_this_blob(self.settings.all_agents))
+    }
+
+    /// What is overdue at agents. It does not count as in flight: it waits behind a slow link, and ours would stand idle
+    /// meanwhile.
+    fn overdue_bytes(&self) -> u64 {
+        let overdue = self.requests.values();
+        let overdue =
+            overdue.filter(|request| request.kind == PeerKind::Agent && request.overdue_at <= self.now);
+        overdue.flat_map(|request| &request.pending).map(|piece| u64::from(self.pieces.length(*piece))).sum()
     }
 
     /// The peer with the emptiest window among those that may be asked for a piece of the usual length; equal ones by lot,
@@ -149,14 +153,15 @@ impl Swarm {
 
     fn choose_from_agent(&mut self, id: PeerId, window: &WindowSettings) -> Option<Span> {
         let start = self.rng.random_range(0..self.pieces.count());
+        let room = (self.agents_window() + self.overdue_bytes()).saturating_sub(self.agents_in_flight);
         let peer = self.peers.get(id)?;
         let first = self.pieces.rarest(&peer.has, start, peer.room(window))?;
-        Some(self.pieces.span_from(first, &peer.has, peer.span_bytes(window)))
+        Some(self.pieces.span_from(first, &peer.has, peer.span_bytes(window).min(room)))
     }
 
     fn choose_from_origin(&mut self, id: PeerId, window: &WindowSettings) -> Option<Span> {
         let peer = self.peers.get(id)?;
-        let orphans = self.pieces.orphans(&peer.has);
+        let orphans = self.pieces.orphans(self.may_ask(peer));
         if orphans == 0 {
             // One that offers a part does not want to be asked by all for the rest while they are well served.
             let is_needed = peer.offer != Offer::Part || self.agents_have_room();
@@ -165,11 +170,13 @@ impl Swarm {
         self.starved_since = None;
         // Walking on from the last span, rather than picking at random each time, keeps clear of what others have in
         // flight: they walk too.
-        let next = peer.cursor.filter(|cursor| self.pieces.is_orphan(*cursor) && peer.has.contains(*cursor));
+        let next = peer
+            .cursor
+            .filter(|cursor| self.pieces.is_orphan(*cursor) && self.may_ask(peer).contains(*cursor));
         let first = next.or_else(|| self.start_of_walk(id, orphans))?;
         let peer = self.peers.get(id)?;
         let fits = u64::from(self.pieces.length(first)) <= peer.room(window);
-        fits.then(|| self.pieces.span_from(first, &peer.has, peer.span_bytes(window)))
+        fits.then(|| self.pieces.span_from(first, self.may_ask(peer), peer.span_bytes(window)))
     }
 
     /// An origin is asked for what agents hold, or for what it did not offer, only when they have left it idle for long.
@@ -188,14 +195,18 @@ impl Swarm {
         Some(self.pieces.span_from(first, self.pieces.all(), peer.span_bytes(window)))
     }
 
+    /// What an origin may be asked for: what it tells of, and by one that knows no agent everything.
+    fn may_ask<'a>(&'a self, origin: &'a Peer) -> &'a Bits {
+        if self.has_neighbours() { &origin.has } else { self.pieces.all() }
+    }
+
     /// Where to begin to walk: of a few random orphans the one that is furthest from what agents hold, because others are
     /// about to fetch what comes after theirs, and this walk will end at what comes before theirs.
     fn start_of_walk(&mut self, id: PeerId, orphans: u32) -> Option<u32> {
-        let has = &self.peers.get(id)?.has;
-        let candidates: Vec<u32> = (0..WALK_CANDIDATES)
-            .filter_map(|_| self.pieces.orphan(has, self.rng.random_range(0..orphans)))
-            .collect();
-        candidates.into_iter().max_by_key(|piece| self.pieces.solitude(*piece))
+        let ranks: Vec<u32> = (0..WALK_CANDIDATES).map(|_| self.rng.random_range(0..orphans)).collect();
+        let among = self.may_ask(self.peers.get(id)?);
+        let candidates = ranks.into_iter().filter_map(|rank| self.pieces.orphan(among, rank));
+        candidates.max_by_key(|piece| self.pieces.solitude(*piece))
     }
 
     /// In the end game, asks a second peer for an overdue piece.
@@ -242,14 +253,11 @@ impl Swarm {
                 peer.heard = now;
                 peer.pace.wake(now);
             }
+            // An idle peer may be asked for one piece, however long; what was asked before a window shrank stays.
             let alone = peer.open.is_empty() && span.count == 1;
+            let before = peer.in_flight_bytes;
             peer.in_flight_bytes += bytes;
-            debug_assert!(
-                alone || peer.in_flight_bytes <= peer.pace.window(window),
-                "{id:?} has {} bytes in flight, its window is {}",
-                peer.in_flight_bytes,
-                peer.pace.window(window)
-            );
+            peer.allowed_bytes = if alone { bytes } else { peer.pace.window(window).max(before) };
             peer.open.push(request);
             peer.cursor = Some(span.range().end);
             let full = 2 * peer.in_flight_bytes >= peer.pace.window(window);
@@ -257,14 +265,20 @@ impl Swarm {
             let expected = peer.pace.expected(peer.in_flight_bytes).unwrap_or(UNKNOWN_PACE);
             let overdue_at = now + expected.saturating_mul(2) + LEAST_OVERDUE;
             let kind = peer.kind;
+            let (agents_window, overdue) = (self.agents_window(), self.overdue_bytes());
             if kind == PeerKind::Agent {
                 if self.agents_in_flight == 0 {
                     self.agents_pace.wake(now);
                 }
                 self.agents_in_flight += bytes;
             }
-            let window = self.agents_pace.window(&self.of_this_blob(self.settings.all_agents));
-            let full = 2 * self.agents_in_flight >= window;
+            // The last piece may be longer than the mean; what is asked for twice comes on top.
+            let is_second = span.range().any(|piece| self.pieces.flights(piece) > 1);
+            let allowed = agents_window + overdue + self.pieces.longest();
+            if kind == PeerKind::Agent {
+                self.agents_allowed = if is_second { self.agents_in_flight } else { allowed };
+            }
+            let full = 2 * self.agents_in_flight >= agents_window;
             let mark_of_all = self.agents_pace.mark(if full { Load::Full } else { Load::Light });
             self.timer = Timer::Unknown;
             self.requests.insert(
