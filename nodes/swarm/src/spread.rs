@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rdcq_wire::Span;
 
+use crate::bits::Bits;
 use crate::event::PeerId;
 use crate::time::Time;
 
@@ -36,9 +37,6 @@ impl Default for SpreadSettings {
 /// An offer is made to so many agents, one after the other; nobody having taken it, the agents have it from elsewhere.
 const MOST_OFFERS: u8 = 8;
 
-/// An agent that has let so many offers pass in a row is offered nothing more.
-const MOST_MISSES: u8 = 3;
-
 /// Gives each agent other pieces to fetch from an origin, so that little more than one copy leaves it, however many the agents
 /// and however few of them know of one another. Its driver tells the agents of what they are offered as of pieces that the
 /// origin has.
@@ -55,8 +53,8 @@ pub struct Spread {
     agents: BTreeSet<PeerId>,
     open: BTreeMap<PeerId, Offer>,
     open_bytes: u64,
-    /// Offers that an agent has not taken up, since it last took one up.
-    misses: BTreeMap<PeerId, u8>,
+    /// The pieces that have been asked for, offered or not: nobody needs an offer of them.
+    out: Bits,
 }
 
 #[derive(Debug)]
@@ -73,16 +71,17 @@ struct Offer {
 impl Spread {
     /// Nothing of the blob whose pieces have these `lengths`, in bytes, has been offered.
     pub fn new(settings: SpreadSettings, lengths: impl Into<Arc<[u32]>>) -> Self {
+        let lengths = lengths.into();
         Self {
             settings,
-            lengths: lengths.into(),
+            out: Bits::empty(lengths.len() as u32),
+            lengths,
             next: 0,
             again: VecDeque::new(),
             turn: VecDeque::new(),
             agents: BTreeSet::new(),
             open: BTreeMap::new(),
             open_bytes: 0,
-            misses: BTreeMap::new(),
         }
     }
 
@@ -97,7 +96,6 @@ impl Spread {
     pub fn left(&mut self, agent: PeerId) {
         if self.agents.remove(&agent) {
             self.turn.retain(|other| *other != agent);
-            self.misses.remove(&agent);
             self.withdraw(agent);
         }
     }
@@ -105,10 +103,16 @@ impl Spread {
     /// An agent asks for something. Says whether that is its offer, which is taken up thereby.
     pub fn asked(&mut self, agent: PeerId, span: Span) -> bool {
         let offer = self.open.get_mut(&agent).filter(|offer| offer.span.range().contains(&span.first.0));
-        let Some(offer) = offer else { return false };
-        offer.until = None;
-        self.misses.remove(&agent);
-        true
+        let is_offer = offer.is_some();
+        if let Some(offer) = offer {
+            offer.until = None;
+        }
+        is_offer
+    }
+
+    /// The origin will send what an agent has asked for.
+    pub fn accepted(&mut self, span: Span) {
+        self.out.insert_range(span.range(), |_| {});
     }
 
     /// An agent has been sent a piece, or it is about to leave the origin.
@@ -147,11 +151,7 @@ impl Spread {
         let late: Vec<PeerId> = late.map(|(agent, _)| *agent).collect();
         for agent in late {
             self.withdraw(agent);
-            let misses = self.misses.entry(agent).or_default();
-            *misses += 1;
-            if *misses < MOST_MISSES {
-                self.turn.push_back(agent);
-            }
+            self.turn.push_back(agent);
         }
     }
 
@@ -166,11 +166,15 @@ impl Spread {
     }
 
     fn fresh(&mut self) -> Option<(Span, u8)> {
+        let count = self.lengths.len() as u32;
+        while self.next < count && self.out.contains(self.next) {
+            self.next += 1;
+        }
         let first = self.next;
         let mut bytes = u64::from(*self.lengths.get(first as usize)?);
-        let more = self.lengths[first as usize + 1..].iter().take_while(|length| {
-            bytes += u64::from(**length);
-            bytes <= self.settings.span_bytes
+        let more = (first + 1..count).take_while(|piece| {
+            bytes += u64::from(self.lengths[*piece as usize]);
+            bytes <= self.settings.span_bytes && !self.out.contains(*piece)
         });
         let span = Span::new(first, 1 + more.count() as u32);
         self.next += span.count;
@@ -184,7 +188,8 @@ impl Spread {
     fn withdraw(&mut self, agent: PeerId) {
         let Some(offer) = self.open.remove(&agent) else { return };
         self.open_bytes -= offer.bytes;
-        if offer.offers < MOST_OFFERS {
+        let is_out = offer.span.range().all(|piece| self.out.contains(piece));
+        if offer.offers < MOST_OFFERS && !is_out {
             self.again.push_back((offer.span, offer.offers));
         }
     }
@@ -233,9 +238,19 @@ mod tests {
         spread.asked(PeerId(1), Span::new(0, 2));
         assert_eq!(spread.poll_timeout(), None);
         spread.left(PeerId(1));
+        assert_eq!(offers(&mut spread, 2), [(0, Span::new(0, 2))]);
+        spread.left(PeerId(0));
         assert_eq!(offers(&mut spread, 2), [(2, Span::new(0, 2))]);
         spread.sent(PeerId(2), 0);
         spread.sent(PeerId(2), 1);
         assert!(spread.is_out());
+    }
+
+    #[test]
+    fn what_was_asked_for_without_an_offer_is_offered_to_nobody() {
+        let mut spread = spread(4, 2);
+        assert!(!spread.asked(PeerId(0), Span::new(0, 3)));
+        spread.accepted(Span::new(0, 3));
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(3, 1))]);
     }
 }

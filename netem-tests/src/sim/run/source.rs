@@ -74,6 +74,9 @@ impl World<'_> {
         }
         let takes_offer = self.spread.asked(PeerId(agent), span);
         let refuses = !takes_offer && self.wait(SOURCE) > MOST_WAIT;
+        if !refuses && !takes_offer {
+            self.spread.accepted(span);
+        }
         refuses.then(|| Failure::Busy { retry_after: Duration::from_millis(self.rng.random_range(RETRY_MS)) })
     }
 
