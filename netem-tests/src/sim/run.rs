@@ -164,8 +164,10 @@ impl<'a> World<'a> {
     /// One agent turns to another that was named to it, which hears of it thereby.
     fn meet(&mut self, one: u32, other: u32) {
         let up = self.agent(other).is_up;
+        let enough = self.setting.neighbours as usize;
         let most = self.setting.most_neighbours as usize;
-        if !up || self.agent(one).hears.len() >= most || self.agent(one).hears.contains(&other) {
+        // Room is left for those that turn to us: whom nobody hears could pass nothing on.
+        if !up || self.agent(one).hears.len() >= enough || self.agent(one).hears.contains(&other) {
             return;
         }
         self.listen(one, other);

@@ -75,6 +75,13 @@ impl Peers {
         }
     }
 
+    /// Something to ask may be found at the origins again.
+    pub(crate) fn are_worthwhile_origins(&mut self) {
+        for position in &self.origins {
+            self.worthwhile[position / 64] |= 1 << (position % 64);
+        }
+    }
+
     /// Nothing to ask was found at a peer.
     pub(crate) fn is_exhausted(&mut self, id: PeerId) {
         if let Some(position) = self.position(id) {

@@ -238,11 +238,11 @@ mod tests {
         spread.asked(PeerId(1), Span::new(0, 2));
         assert_eq!(spread.poll_timeout(), None);
         spread.left(PeerId(1));
-        assert_eq!(offers(&mut spread, 2), [(0, Span::new(0, 2))]);
-        spread.left(PeerId(0));
         assert_eq!(offers(&mut spread, 2), [(2, Span::new(0, 2))]);
-        spread.sent(PeerId(2), 0);
-        spread.sent(PeerId(2), 1);
+        spread.left(PeerId(2));
+        assert_eq!(offers(&mut spread, 2), [(0, Span::new(0, 2))]);
+        spread.sent(PeerId(0), 0);
+        spread.sent(PeerId(0), 1);
         assert!(spread.is_out());
     }
 

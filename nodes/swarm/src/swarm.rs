@@ -343,6 +343,8 @@ impl Swarm {
         peer.in_flight_bytes -= bytes;
         if peer.kind == PeerKind::Agent {
             self.agents_in_flight -= bytes;
+            // An origin that offers a part is asked for the rest only while agents have room.
+            self.peers.are_worthwhile_origins();
         }
         self.peers.is_worthwhile(id);
     }
