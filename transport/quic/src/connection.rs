@@ -11,7 +11,7 @@ use rdcq_wire::{Class, Identity, Request};
 use tokio::time::Instant;
 
 use crate::call::{Stream, body_len};
-use crate::link::{Calling, Link};
+use crate::link::{Calling, Expected, Link};
 use crate::soon;
 use crate::{Answer, CallError, Exchange, Lost, Scope};
 
@@ -74,9 +74,10 @@ impl Connection {
         self.link().quic.stats().udp_rx.datagrams
     }
 
-    /// Waits until the node may take in so many bytes from this peer. To be called before the peer is asked for them.
-    pub async fn expect(&self, class: Class, bytes: u64) {
-        self.link().expect(class, bytes).await;
+    /// Waits until the node may take in so many bytes from this peer. To be called before the peer is asked for them; what is
+    /// returned is to be kept until they are here, or will not come.
+    pub async fn expect(&self, class: Class, bytes: u64) -> Expected {
+        self.link().expect(class, bytes).await
     }
 
     /// Asks and waits for the one answer.

@@ -50,6 +50,7 @@ pub use endpoint::{Endpoint, Judge, Security};
 pub use error::{CallError, ConnectError, Lost, OpenError};
 pub use exchange::{Exchange, Frame};
 pub use limits::{Congestion, DataPorts, Limits};
+pub use link::Expected;
 pub use network::{Binding, Network, Plane, Udp};
 pub use pool::Pool;
 pub use service::{IncomingCall, Refusal, Reserved, Service};

@@ -64,6 +64,8 @@ pub(crate) struct Link {
     calls: AtomicU32,
     /// Requests of the peer that are being served.
     served: AtomicU32,
+    /// Answers that may come and were not asked for yet, or have not come.
+    expected: AtomicU32,
     requests: AtomicU64,
     /// When the last request or call on it ended, in milliseconds after it was opened.
     used_ms: AtomicU64,
@@ -129,6 +131,7 @@ impl Link {
             departing: AtomicBool::new(false),
             calls: AtomicU32::new(0),
             served: AtomicU32::new(0),
+            expected: AtomicU32::new(0),
             requests: AtomicU64::new(1),
             used_ms: AtomicU64::new(0),
             watched: AtomicBool::new(false),
@@ -266,7 +269,8 @@ impl Link {
     fn settle(&self) {
         let limited = Direction::ALL.into_iter().any(|direction| self.bandwidth.is_limited(direction));
         if limited && !self.is_to_own_host() {
-            let at_rest = self.open_calls() == 0 && self.being_served() == 0;
+            let busy = [self.open_calls(), self.being_served(), self.expected.load(Ordering::SeqCst)];
+            let at_rest = busy == [0; 3];
             self.accounts().settle(self.moved(&self.quic.stats()), at_rest);
         }
     }
@@ -280,29 +284,33 @@ impl Link {
 
     /// Waits until so many bytes may be read that the peer sends unasked. Some are here already: they are charged now, not when they
     /// came.
-    pub(crate) async fn admit(&self, class: Class, bytes: u64) {
+    pub(crate) async fn admit(self: &Arc<Self>, class: Class, bytes: u64) {
         if !self.bandwidth.is_limited(Direction::Ingress) {
             return self.bandwidth.gate(Direction::Ingress).count(class, bytes);
         }
         let _announced = self.accounts().ingress.announce(bytes);
-        self.expect(class, bytes).await;
+        let _expected = self.expect(class, bytes).await;
     }
 
-    /// Waits until so many bytes may come.
-    pub(crate) async fn expect(&self, class: Class, bytes: u64) {
+    /// Waits until so many bytes may come. What is returned lives until they have.
+    pub(crate) async fn expect(self: &Arc<Self>, class: Class, bytes: u64) -> Expected {
+        self.expected.fetch_add(1, Ordering::SeqCst);
+        let expected = Expected(Arc::clone(self));
         if !self.bandwidth.is_limited(Direction::Ingress) {
-            return self.bandwidth.gate(Direction::Ingress).count(class, bytes);
+            self.bandwidth.gate(Direction::Ingress).count(class, bytes);
+            return expected;
         }
         let accounts = self.accounts();
         self.settle_if_due(accounts);
         let account = &accounts.ingress;
-        let Some(mut turn) = Turn::new(account.gate(), account.peer(), class) else { return };
+        let Some(mut turn) = Turn::new(account.gate(), account.peer(), class) else { return expected };
         let mut left = bytes;
         while left > 0 {
             let granted = turn.take(left).await;
             account.grant(class, granted);
             left -= granted;
         }
+        expected
     }
 
     /// Counts what goes on over a data connection.
@@ -474,6 +482,18 @@ async fn depart(link: Arc<Link>) {
 
 /// A call of this side that is open.
 pub(crate) struct Calling(Arc<Link>);
+
+/// Bytes that may come from a peer. While it lives, a connection on which nothing moves is not at rest: what was granted is
+/// about to be used.
+#[must_use = "dropped, what was granted counts as left over"]
+pub struct Expected(Arc<Link>);
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.0.expected.fetch_sub(1, Ordering::SeqCst);
+        self.0.settle();
+    }
+}
 
 impl Drop for Calling {
     fn drop(&mut self) {

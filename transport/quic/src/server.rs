@@ -177,7 +177,7 @@ impl<S: Service> Server<S> {
 /// Waits until the node may take in what comes with a request, or says why it will not. Until it is read, the peer sends no more than
 /// the windows of the stream and of the connection.
 async fn make_room(
-    link: &Link,
+    link: &Arc<Link>,
     scope: Scope,
     body_len: u32,
     unwanted: impl Future<Output = ()>,

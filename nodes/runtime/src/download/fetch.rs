@@ -12,7 +12,7 @@ use futures_util::{FutureExt, StreamExt};
 use rand::seq::SliceRandom;
 use rdcq_store::{Partial, StoreError};
 use rdcq_swarm::{Failure, RequestId};
-use rdcq_transport::{CallError, Connection, Scope};
+use rdcq_transport::{CallError, Connection, Expected, Scope};
 use rdcq_wire::message::{GetManifest, GetPieces, Neighbour, Pieces};
 use rdcq_wire::{Class, Digest, ErrorCode, Manifest, Role, Span};
 use tokio::sync::mpsc;
@@ -150,7 +150,7 @@ async fn fetch(
     inputs: mpsc::Sender<Input>,
 ) -> Input {
     let request = order.request;
-    make_room(connection, download.class, &order, &inputs).await;
+    let _expected = make_room(connection, download.class, &order, &inputs).await;
     match life.attend(&download, &order, &inputs, receive(&download, &order, &inputs)).await {
         Ok((span, bytes)) => match store(&order, span, bytes, &inputs).await {
             Ok(()) => Input::Verified(request, span, order.role),
@@ -270,7 +270,12 @@ async fn receive(
 
 /// Waits until the node may take in what is about to be asked for. The swarm is told meanwhile that it is not the peer who is
 /// silent.
-async fn make_room(connection: Connection, class: Class, order: &Order, inputs: &mpsc::Sender<Input>) {
+async fn make_room(
+    connection: Connection,
+    class: Class,
+    order: &Order,
+    inputs: &mpsc::Sender<Input>,
+) -> Option<Expected> {
     let range = order.manifest.pieces.bytes_of_span(order.span);
     let bytes = range.map_or(0, |range| range.end - range.start);
     let expecting = connection.expect(class, bytes);
@@ -278,11 +283,11 @@ async fn make_room(connection: Connection, class: Class, order: &Order, inputs: 
     loop {
         tokio::select! {
             biased;
-            () = &mut expecting => return,
+            expected = &mut expecting => return Some(expected),
             () = tokio::time::sleep(STILL_WRITING) => {
                 // If the peer is gone, the call finds out.
                 if !connection.is_usable() {
-                    return;
+                    return None;
                 }
                 // A full inbox means that the driver will not believe in silence before it has read it.
                 let _ = inputs.try_send(Input::Held(order.request));

@@ -55,18 +55,24 @@ impl Herd {
     /// Asks for so many bodies at once, and says how long they took.
     async fn pull(&self, count: u32, class: Class) -> Duration {
         let begun = self.env.now();
-        let scope = rdcq_transport::Scope { trace: 1, deadline: begun + Duration::from_secs(100), class };
-        let addr = self.server.local_addr();
+        let deadline = begun + Duration::from_secs(100);
         let replies = (0..count).map(async |number| {
-            let connection = self.pool.get_data(addr, SERVING, scope.deadline).await.unwrap();
-            connection.expect(class, BODY as u64).await;
-            let request = get_pieces(number);
-            let answer = self.pool.call(addr, SERVING, scope, &request, Vec::new()).await.unwrap();
-            let body: Vec<Bytes> = answer.body.collect().await.unwrap();
-            assert_eq!(body.concat(), pattern(BODY));
+            let connection = self.pool.get_data(self.server.local_addr(), SERVING, deadline).await.unwrap();
+            let _expected = connection.expect(class, BODY as u64).await;
+            self.ask(number, class).await;
         });
         join_all(replies).await;
         self.env.now() - begun
+    }
+
+    /// Asks for a body, whether it may come or not.
+    async fn ask(&self, number: u32, class: Class) {
+        let deadline = self.env.now() + Duration::from_secs(100);
+        let scope = rdcq_transport::Scope { trace: 1, deadline, class };
+        let (addr, request) = (self.server.local_addr(), get_pieces(number));
+        let answer = self.pool.call(addr, SERVING, scope, &request, Vec::new()).await.unwrap();
+        let body: Vec<Bytes> = answer.body.collect().await.unwrap();
+        assert_eq!(body.concat(), pattern(BODY));
     }
 
     /// Has so many bodies taken in, and says how long it took.
@@ -150,4 +156,35 @@ async fn a_class_stays_below_its_ceiling_while_another_passes() {
     assert!(fast < slow, "urgent took {fast:?}, background {slow:?}");
     let moved = herd.bandwidth.stats(Direction::Egress).moved;
     assert!(moved.iter().all(|(_, bytes)| *bytes > 0), "{moved:?}");
+}
+
+#[tokio::test]
+async fn what_is_granted_is_not_given_back_before_it_is_asked_for() {
+    const BODIES: u32 = 8;
+    let herd = Herd::new(DataPorts::Any);
+    herd.pull(1, Class::Normal).await;
+    herd.ingress.set_limits(Rates::default(), at("40Mbit/s"));
+    let normal = || {
+        let moved = herd.ingress.stats(Direction::Ingress).moved;
+        moved.iter().find(|(class, _)| *class == Class::Normal).unwrap().1
+    };
+    let before = normal();
+    // While one waits for all that it will ask for, the other's requests come and go.
+    let deadline = herd.env.now() + Duration::from_secs(100);
+    let connection = herd.pool.get_data(herd.server.local_addr(), SERVING, deadline).await.unwrap();
+    let all = async {
+        let _expected = connection.expect(Class::Normal, u64::from(BODIES) * BODY as u64).await;
+        for _ in 0..BODIES {
+            herd.ask(0, Class::Normal).await;
+        }
+    };
+    let each = async {
+        for _ in 0..BODIES {
+            herd.pull(1, Class::Normal).await;
+        }
+    };
+    futures_util::join!(all, each);
+    // Given back and charged once more when it comes, it counts twice, and what a bucket does not hold is lost.
+    let (moved, bodies) = (normal() - before, u64::from(BODIES) * 2 * BODY as u64);
+    assert!(moved < bodies + bodies / 10, "{moved} bytes were charged for {bodies}");
 }
