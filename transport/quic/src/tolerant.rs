@@ -197,6 +197,7 @@ mod tests {
         assert_eq!(tolerant.window(), WINDOW, "a smaller window would not fill the path");
         tolerant.now = Duration::from_millis(44);
         tolerant.end_slow_start(now);
+        tolerant.now = Duration::from_millis(70);
         tolerant.end_slow_start(now + Duration::from_secs(1));
         assert_eq!(tolerant.window(), WINDOW * 7 / 10);
         let later = now + Duration::from_secs(2);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Kind, Message, Request};
 
-/// Asks for the manifest of a content.
+/// Asks for the manifest of a content. An agent that fetches the content answers another agent as soon as it has the manifest, and after 3 s without one that it is not there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct GetManifest {

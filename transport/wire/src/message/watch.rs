@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Kind, List, Message, Request, Span};
 
-/// Asks to be told of every piece. [`Have`] comes, first for all that is there, then for what is added, until the content is complete or either side ends the stream.
+/// Asks to be told of every piece. [`Have`] comes, first for all that is there, then for what is added, until the content is complete or either side ends the stream. An agent that fetches the content and does not have its manifest yet waits for it as for `GetManifest`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct Watch {
