@@ -14,7 +14,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rdcq_config::{AgentConfig, HerdAddresses};
-use rdcq_runtime::{Bound, Collector, Host, Leases, Member, Running, StartError, data_ports, repeat};
+use rdcq_runtime::{
+    Bound, Collector, Host, Leases, Member, Running, StartError, Uploads, data_ports, repeat,
+};
 use rdcq_store::ContentStore;
 use rdcq_wire::Role;
 use tokio_util::sync::CancellationToken;
@@ -68,7 +70,8 @@ impl App {
             async move { seeder.leave(collector.sweep().await).await }
         });
         let downloads = Downloads::new(env.clone(), pool.clone(), store.clone(), &herd, identity.node, port);
-        let agent = Agent { env, pool, store, leases, collector, seeder, downloads, herd };
+        let uploads = Uploads::new(env.clone());
+        let agent = Agent { env, pool, store, uploads, leases, collector, seeder, downloads, herd };
         let agent = Arc::new(agent);
         let moving = Arc::downgrade(&agent);
         let running = bound.serve(Arc::clone(&agent), stop.clone());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdcq_config::HerdAddresses;
 use rdcq_env::Env;
 use rdcq_runtime::{
-    Arrival, Collector, DownloadError, Fetched, Leases, content, failure_of_call, failure_of_store,
+    Arrival, Collector, DownloadError, Fetched, Leases, Uploads, content, failure_of_call, failure_of_store,
 };
 use rdcq_store::ContentStore;
 use rdcq_transport::{IncomingCall, Pool, Refusal, Scope, Service};
@@ -30,6 +30,7 @@ pub(crate) struct Agent {
     pub(crate) env: Env,
     pub(crate) pool: Pool,
     pub(crate) store: ContentStore,
+    pub(crate) uploads: Uploads,
     pub(crate) leases: Leases,
     pub(crate) collector: Collector,
     pub(crate) seeder: Seeder,
@@ -132,7 +133,7 @@ impl Agent {
                 self.leases.pin(request.digest, call.scope().trace, DELIVERY_LEASE).await;
             }
         }
-        content::get_pieces(&self.store, call).await
+        content::get_pieces(&self.store, &self.uploads, call).await
     }
 
     /// Answers from the store; who asks while this agent seeks the same becomes its neighbour.

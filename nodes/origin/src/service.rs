@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdcq_env::Env;
-use rdcq_runtime::{Collector, Leases, content, failure_of_store};
+use rdcq_runtime::{Collector, Leases, Uploads, content, failure_of_store};
 use rdcq_store::{Begun, Check, ContentStore};
 use rdcq_transport::{IncomingCall, Refusal, Service};
 use rdcq_wire::message::{
@@ -15,20 +15,22 @@ use rdcq_wire::{Digest, ErrorCode, Kind, List, Manifest};
 pub(crate) struct Origin {
     env: Env,
     store: ContentStore,
+    uploads: Uploads,
     leases: Leases,
     collector: Collector,
     push_lease: Duration,
 }
 
 impl Origin {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         env: Env,
         store: ContentStore,
         leases: Leases,
         collector: Collector,
         push_lease: Duration,
     ) -> Self {
-        Self { env, store, leases, collector, push_lease }
+        let uploads = Uploads::new(env.clone());
+        Self { env, store, uploads, leases, collector, push_lease }
     }
 
     /// Pins the content, and says what is missing of it.
@@ -123,7 +125,7 @@ impl Service for Origin {
             Kind::Seal => Box::pin(self.seal(call)).await,
             Kind::Release => Box::pin(self.release(call)).await,
             Kind::GetManifest => Box::pin(content::get_manifest(&self.store, call)).await,
-            Kind::GetPieces => Box::pin(content::get_pieces(&self.store, call)).await,
+            Kind::GetPieces => Box::pin(content::get_pieces(&self.store, &self.uploads, call)).await,
             Kind::Watch => Box::pin(content::watch(&self.store, call)).await,
             Kind::Collect => Box::pin(self.collect(call)).await,
             kind => {

@@ -10,7 +10,7 @@ use rdcq_wire::message::{
 use rdcq_wire::{Digest, ErrorCode, List, Manifest, PieceSet, Span};
 use tokio::time::Instant;
 
-use crate::failure_of_store;
+use crate::{Uploads, failure_of_store};
 
 /// Pieces that were verified within a part of the time for which a watch has lasted are told of in one message: what is
 /// told late by so little delays the end by as little, and a message to every watcher for every piece costs more than the piece.
@@ -42,14 +42,21 @@ pub async fn get_manifest(store: &ContentStore, mut call: IncomingCall) -> Resul
 }
 
 /// Answers [`GetPieces`] with as many of the pieces, from the first on, as are here and fit one body.
-pub async fn get_pieces(store: &ContentStore, mut call: IncomingCall) -> Result<(), Refusal> {
+pub async fn get_pieces(
+    store: &ContentStore,
+    uploads: &Uploads,
+    mut call: IncomingCall,
+) -> Result<(), Refusal> {
     let GetPieces { digest, span } = call.request()?;
     let manifest = store.manifest(&digest).ok_or_else(|| not_here(&digest))?;
     let have = store.have(&digest).ok_or_else(|| not_here(&digest))?;
     let span = servable(&manifest, &have, span)
         .ok_or_else(|| Failure::new(ErrorCode::NotFound, format!("{span:?} of {digest} are not here")))?;
     let len = manifest.pieces.bytes_of_span(span).map_or(0, |range| range.end - range.start);
+    let mean = manifest.pieces.size() / u64::from(manifest.pieces.len()).max(1);
+    let under_way = uploads.admit(&call, len, mean)?;
     let _room = call.reserve(len)?;
+    call.keep(under_way);
     let bytes = store.read(&digest, span).await.map_err(|error| failure_of_store(&error))?;
     call.reply(&Pieces { span, encoding: Encoding::Raw }, bytes).await
 }

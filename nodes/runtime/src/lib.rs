@@ -21,6 +21,7 @@ mod refuse;
 mod reload;
 mod running;
 mod status;
+mod uploads;
 
 pub use bandwidth::{BandwidthError, BandwidthPlan, LiveBandwidth, NodeLimits};
 pub use collector::Collector;
@@ -34,3 +35,4 @@ pub use refuse::{failure_of_call, failure_of_store};
 pub use reload::{ReloadOrder, ReloadOrders, ReloadOutcome, Reloads};
 pub use running::{Bound, Member, Running, StartError, data_ports, repeat};
 pub use status::{Ends, Insight, InsightSource, Reading, TransferSource};
+pub use uploads::Uploads;

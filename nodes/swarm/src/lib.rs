@@ -14,6 +14,8 @@
 //! 4. A silent peer is given up, a lying one banned, a busy one left alone for as long as it asked.
 //! 5. When the last few pieces are in flight, those that are overdue are asked from a second peer as well.
 //!
+//! Whoever serves pieces asks [`Uploads`] whether to send what it is asked for now.
+//!
 //! Left to others: the bytes, their hashes, connections, announcing to neighbours what is held, and deciding who the
 //! neighbours are.
 
@@ -27,9 +29,11 @@ mod request;
 mod settings;
 mod swarm;
 mod time;
+mod uploads;
 
 pub use event::{Action, Event, Failure, PeerId, PeerKind, RequestId};
 pub use report::Report;
 pub use settings::{Settings, WindowSettings};
 pub use swarm::Swarm;
 pub use time::Time;
+pub use uploads::{Upload, UploadSettings, Uploads};

@@ -86,6 +86,8 @@ pub(crate) struct Link {
     control: Mutex<Option<Sender>>,
     /// Rung when something comes on the peer's.
     pub(crate) word: Bell,
+    /// The shortest round trip that was seen, in microseconds.
+    round_trip_us: AtomicU64,
 }
 
 /// What the peer said of itself.
@@ -143,6 +145,7 @@ impl Link {
             squeezed: AtomicBool::new(false),
             control: Mutex::new(None),
             word: Bell::new(),
+            round_trip_us: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -167,6 +170,13 @@ impl Link {
     /// The address that the peer speaks from; nodes do not roam.
     pub(crate) fn remote(&self) -> SocketAddr {
         self.quic.remote_address()
+    }
+
+    /// The shortest time to the peer and back that any look has seen. The first looks are at a path that nothing waits in yet.
+    pub(crate) fn round_trip(&self) -> Duration {
+        let now = u64::try_from(self.quic.rtt().as_micros()).unwrap_or(u64::MAX);
+        let before = self.round_trip_us.fetch_min(now, Ordering::Relaxed);
+        Duration::from_micros(before.min(now))
     }
 
     /// Whether new calls make sense.

@@ -138,6 +138,18 @@ impl IncomingCall {
         Ok(Reserved { _reservation: reservation, call, bytes })
     }
 
+    /// Keeps something until the caller has the whole of a reply that is longer than some datagrams, or never will.
+    pub fn keep(&mut self, what: impl Send + Sync + 'static) {
+        if let Some(sender) = &mut self.0.reply.sender {
+            sender.keep(what);
+        }
+    }
+
+    /// The shortest time that anything took to the caller and back, as far as was looked.
+    pub fn round_trip(&self) -> Duration {
+        self.0.link.round_trip()
+    }
+
     /// Sets aside what of a body its handler did not.
     fn reserve_rest(&self, body_len: u32) -> Result<Option<Reserved>, Refusal> {
         let before = self.0.reply.reserved.get().map_or(0, |reserved| reserved.load(Ordering::Relaxed));

@@ -38,11 +38,13 @@ pub(crate) struct Sender {
     written: u64,
     /// Asks for what bodies take of the node's bandwidth; none where nothing waits.
     pace: Option<Box<Pace>>,
+    /// Dropped when the peer has everything, or never will.
+    kept: Option<Box<dyn Send + Sync>>,
 }
 
 impl Sender {
     pub(crate) const fn new(stream: quinn::SendStream, on_drop: ResetCode) -> Self {
-        Self { stream, on_drop: Some(on_drop), torn: false, written: 0, pace: None }
+        Self { stream, on_drop: Some(on_drop), torn: false, written: 0, pace: None, kept: None }
     }
 
     /// Has bodies wait for their turn in a class if they are of pieces; control never waits.
@@ -50,6 +52,11 @@ impl Sender {
         if kind.carries_pieces() && !link.is_to_own_host() {
             self.pace = Some(Box::new(Pace::new(Arc::clone(link), class)));
         }
+    }
+
+    /// Keeps something as long as what is written here is on its way.
+    pub(crate) fn keep(&mut self, what: impl Send + Sync + 'static) {
+        self.kept = Some(Box::new(what));
     }
 
     /// What of a chunk is written next.
