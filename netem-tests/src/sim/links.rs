@@ -8,6 +8,9 @@ use rdcq_swarm::{RequestId, Time};
 /// A piece that is to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Job {
+    pub(super) to: u32,
+    /// Which life of the receiver asked for it.
+    pub(super) life: u16,
     pub(super) request: RequestId,
     pub(super) piece: u32,
 }
@@ -18,6 +21,8 @@ pub(super) struct Uplink {
     bytes_per_second: f64,
     turns: VecDeque<u32>,
     jobs: BTreeMap<u32, VecDeque<Job>>,
+    /// Pieces that wait.
+    pub(super) waiting: usize,
     pub(super) busy: bool,
     /// Bytes of pieces that it has sent.
     pub(super) sent: u64,
@@ -25,10 +30,19 @@ pub(super) struct Uplink {
 
 impl Uplink {
     pub(super) const fn new(bytes_per_second: f64) -> Self {
-        Self { bytes_per_second, turns: VecDeque::new(), jobs: BTreeMap::new(), busy: false, sent: 0 }
+        Self {
+            bytes_per_second,
+            turns: VecDeque::new(),
+            jobs: BTreeMap::new(),
+            waiting: 0,
+            busy: false,
+            sent: 0,
+        }
     }
 
-    pub(super) fn push(&mut self, receiver: u32, job: Job) {
+    pub(super) fn push(&mut self, job: Job) {
+        let receiver = job.to;
+        self.waiting += 1;
         let jobs = self.jobs.entry(receiver).or_default();
         if jobs.is_empty() {
             self.turns.push_back(receiver);
@@ -36,8 +50,8 @@ impl Uplink {
         jobs.push_back(job);
     }
 
-    /// The next piece to be sent, and to whom.
-    pub(super) fn pop(&mut self) -> Option<(u32, Job)> {
+    /// The next piece to be sent.
+    pub(super) fn pop(&mut self) -> Option<Job> {
         while let Some(receiver) = self.turns.pop_front() {
             let Some(jobs) = self.jobs.get_mut(&receiver) else { continue };
             let job = jobs.pop_front();
@@ -47,7 +61,8 @@ impl Uplink {
                 self.turns.push_back(receiver);
             }
             if let Some(job) = job {
-                return Some((receiver, job));
+                self.waiting -= 1;
+                return Some(job);
             }
         }
         None
@@ -56,11 +71,20 @@ impl Uplink {
     /// Drops what is left of a request.
     pub(super) fn cancel(&mut self, receiver: u32, request: RequestId) {
         let Some(jobs) = self.jobs.get_mut(&receiver) else { return };
+        let before = jobs.len();
         jobs.retain(|job| job.request != request);
+        self.waiting -= before - jobs.len();
         if jobs.is_empty() {
             self.jobs.remove(&receiver);
             self.turns.retain(|turn| *turn != receiver);
         }
+    }
+
+    /// Drops everything.
+    pub(super) fn clear(&mut self) {
+        self.turns.clear();
+        self.jobs.clear();
+        (self.waiting, self.busy) = (0, false);
     }
 
     pub(super) fn sending(&self, bytes: f64) -> Duration {
@@ -80,11 +104,12 @@ impl Downlink {
         Self { bytes_per_second, free: Time::default() }
     }
 
-    /// When bytes are there that begin and end to reach the link at these times.
-    pub(super) fn carry(&mut self, begin: Time, end: Time, bytes: f64) -> Time {
-        let own = self.free.max(begin) + Duration::from_secs_f64(bytes / self.bytes_per_second);
+    /// When the first and the last byte are there of what begins and ends to reach the link at these times.
+    pub(super) fn carry(&mut self, begin: Time, end: Time, bytes: f64) -> (Time, Time) {
+        let first = self.free.max(begin);
+        let own = first + Duration::from_secs_f64(bytes / self.bytes_per_second);
         self.free = own.max(end);
-        self.free
+        (first, self.free)
     }
 }
 
@@ -99,19 +124,20 @@ mod tests {
     #[test]
     fn receivers_take_turns_and_a_cancelled_request_sends_nothing_more() {
         let mut uplink = Uplink::new(1000.0);
-        let job = |request, piece| Job { request: RequestId(request), piece };
+        let job = |to, request, piece| Job { to, life: 0, request: RequestId(request), piece };
         for piece in 0..3 {
-            uplink.push(1, job(1, piece));
+            uplink.push(job(1, 1, piece));
         }
-        uplink.push(2, job(2, 7));
-        uplink.push(2, job(3, 8));
-        assert_eq!(uplink.pop(), Some((1, job(1, 0))));
-        assert_eq!(uplink.pop(), Some((2, job(2, 7))));
+        uplink.push(job(2, 2, 7));
+        uplink.push(job(2, 3, 8));
+        assert_eq!(uplink.pop(), Some(job(1, 1, 0)));
+        assert_eq!(uplink.pop(), Some(job(2, 2, 7)));
         uplink.cancel(1, RequestId(1));
-        assert_eq!(uplink.pop(), Some((2, job(3, 8))));
+        assert_eq!(uplink.waiting, 1);
+        assert_eq!(uplink.pop(), Some(job(2, 3, 8)));
         assert_eq!(uplink.pop(), None);
-        uplink.push(1, job(4, 4));
-        assert_eq!(uplink.pop(), Some((1, job(4, 4))));
+        uplink.push(job(1, 4, 4));
+        assert_eq!(uplink.pop(), Some(job(1, 4, 4)));
         assert_eq!(uplink.sending(500.0), Duration::from_millis(500));
     }
 
@@ -119,9 +145,9 @@ mod tests {
     fn a_link_down_is_as_slow_as_itself_or_as_the_sender() {
         let mut downlink = Downlink::new(1000.0);
         // A slow sender: there when its last byte is.
-        assert_eq!(downlink.carry(at(0), at(900), 100.0), at(900));
+        assert_eq!(downlink.carry(at(0), at(900), 100.0), (at(0), at(900)));
         // A fast one, behind it.
-        assert_eq!(downlink.carry(at(800), at(810), 100.0), at(1000));
-        assert_eq!(downlink.carry(at(2000), at(2010), 100.0), at(2100));
+        assert_eq!(downlink.carry(at(800), at(810), 100.0), (at(900), at(1000)));
+        assert_eq!(downlink.carry(at(2000), at(2010), 100.0), (at(2000), at(2100)));
     }
 }
