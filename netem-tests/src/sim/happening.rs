@@ -25,6 +25,7 @@ pub(super) enum Happening {
     },
     Cancelled {
         by: u32,
+        life: u16,
         of: u32,
         request: RequestId,
     },

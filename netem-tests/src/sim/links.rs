@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use rdcq_swarm::{RequestId, Time};
+use rdcq_wire::Span;
 
 /// A piece that is to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,16 +69,25 @@ impl Uplink {
         None
     }
 
-    /// Drops what is left of a request.
-    pub(super) fn cancel(&mut self, receiver: u32, request: RequestId) {
-        let Some(jobs) = self.jobs.get_mut(&receiver) else { return };
+    /// Pieces that wait for one receiver.
+    pub(super) fn waiting_for(&self, receiver: u32) -> usize {
+        self.jobs.get(&receiver).map_or(0, VecDeque::len)
+    }
+
+    /// Drops what is left of a request, and says which pieces that is; they follow one another.
+    pub(super) fn cancel(&mut self, receiver: u32, life: u16, request: RequestId) -> Option<Span> {
+        let jobs = self.jobs.get_mut(&receiver)?;
+        let is_meant = |job: &Job| job.life == life && job.request == request;
+        let first = jobs.iter().find(|job| is_meant(job))?.piece;
         let before = jobs.len();
-        jobs.retain(|job| job.request != request);
-        self.waiting -= before - jobs.len();
+        jobs.retain(|job| !is_meant(job));
+        let dropped = before - jobs.len();
+        self.waiting -= dropped;
         if jobs.is_empty() {
             self.jobs.remove(&receiver);
             self.turns.retain(|turn| *turn != receiver);
         }
+        Some(Span::new(first, dropped as u32))
     }
 
     /// Drops everything.
@@ -132,7 +142,7 @@ mod tests {
         uplink.push(job(2, 3, 8));
         assert_eq!(uplink.pop(), Some(job(1, 1, 0)));
         assert_eq!(uplink.pop(), Some(job(2, 2, 7)));
-        uplink.cancel(1, RequestId(1));
+        assert_eq!(uplink.cancel(1, 0, RequestId(1)), Some(Span::new(1, 2)));
         assert_eq!(uplink.waiting, 1);
         assert_eq!(uplink.pop(), Some(job(2, 3, 8)));
         assert_eq!(uplink.pop(), None);

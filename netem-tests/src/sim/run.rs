@@ -113,7 +113,7 @@ impl<'a> World<'a> {
         match happening {
             Happening::Named { agent, life } => self.name(agent, life),
             Happening::Asked { by, life, of, request, span } => self.serve(by, life, of, request, span),
-            Happening::Cancelled { by, of, request } => self.uplinks[of as usize].cancel(by, request),
+            Happening::Cancelled { by, life, of, request } => self.cancelled(by, life, of, request),
             Happening::Refused { by, to, life, request, failure } => {
                 self.refused(by, to, life, request, failure)
             }
@@ -214,8 +214,8 @@ impl<'a> World<'a> {
                     if let Some(place) = agent.open.iter().position(|(open, ..)| *open == request) {
                         let (_, of, _) = agent.open.swap_remove(place);
                         self.outcome.messages += 1;
-                        self.agenda
-                            .add(now + latency, Happening::Cancelled { by: number, of: of.0, request });
+                        let cancelled = Happening::Cancelled { by: number, life, of: of.0, request };
+                        self.agenda.add(now + latency, cancelled);
                     }
                 }
                 Action::Ban { peer } => {

@@ -115,6 +115,21 @@ impl Spread {
         self.out.insert_range(span.range(), |_| {});
     }
 
+    /// Pieces that an agent has asked for will not be sent to it: somebody else may have them.
+    pub fn cancelled(&mut self, agent: PeerId, span: Span) {
+        let is_offer = self.open.get(&agent).is_some_and(|offer| offer.span.range().contains(&span.first.0));
+        let pieces = span.range().filter(|piece| (*piece as usize) < self.lengths.len());
+        pieces.for_each(|piece| self.out.remove(piece));
+        if is_offer {
+            self.withdraw(agent);
+            self.turn.push_back(agent);
+        } else if span.range().end <= self.next {
+            self.again.push_back((span, 0));
+        } else if span.first.0 < self.next {
+            self.again.push_back((Span::new(span.first.0, self.next - span.first.0), 0));
+        }
+    }
+
     /// An agent has been sent a piece, or it is about to leave the origin.
     pub fn sent(&mut self, agent: PeerId, piece: u32) {
         let Some(offer) = self.open.get_mut(&agent).filter(|offer| offer.span.range().contains(&piece))
@@ -244,6 +259,19 @@ mod tests {
         spread.sent(PeerId(0), 0);
         spread.sent(PeerId(0), 1);
         assert!(spread.is_out());
+    }
+
+    #[test]
+    fn what_is_cancelled_is_offered_to_others() {
+        let mut spread = spread(6, 2);
+        spread.accepted(Span::new(0, 5));
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(5, 1))]);
+        spread.cancelled(PeerId(1), Span::new(2, 2));
+        assert_eq!(offers(&mut spread, 0), [(1, Span::new(2, 2))]);
+        assert!(spread.asked(PeerId(0), Span::new(5, 1)) && spread.asked(PeerId(1), Span::new(2, 2)));
+        spread.cancelled(PeerId(1), Span::new(2, 2));
+        spread.sent(PeerId(0), 5);
+        assert_eq!(offers(&mut spread, 0), [(1, Span::new(2, 2))]);
     }
 
     #[test]

@@ -221,7 +221,7 @@ impl Swarm {
 
     /// A peer that has much to do is not silent; what it was asked for still waits.
     fn alive(&mut self, id: RequestId) {
-        let peer = self.requests.get(&id).and_then(|request| self.peers.get_mut(&request.peer));
+        let peer = self.requests.get(&id).and_then(|request| self.peers.get_mut(request.peer));
         if let Some(peer) = peer {
             peer.heard = self.now;
         }

@@ -14,7 +14,7 @@ use crate::sim::setting::{Origin, Setting};
 
 /// What a source has on offer at once, as the time in which its link carries it.
 const OPEN: Duration = Duration::from_millis(20);
-/// A source that has more than this to send refuses what it has not offered.
+/// A source that has more than this to send to others refuses what it has not offered.
 const MOST_WAIT: Duration = Duration::from_millis(50);
 /// How long it asks to be left alone then, at least and at most.
 const RETRY_MS: std::ops::Range<u64> = 200..600;
@@ -73,11 +73,17 @@ impl World<'_> {
             return None;
         }
         let takes_offer = self.spread.asked(PeerId(agent), span);
-        let refuses = !takes_offer && self.wait(SOURCE) > MOST_WAIT;
+        let refuses = !takes_offer && self.wait_for_others(SOURCE, agent) > MOST_WAIT;
         if !refuses && !takes_offer {
             self.spread.accepted(span);
         }
         refuses.then(|| Failure::Busy { retry_after: Duration::from_millis(self.rng.random_range(RETRY_MS)) })
+    }
+
+    /// An agent no longer wants what it has asked for.
+    pub(super) fn source_keeps(&mut self, agent: u32, span: Span) {
+        self.spread.cancelled(PeerId(agent), span);
+        self.offer();
     }
 
     pub(super) fn source_sent(&mut self, job: Job) {

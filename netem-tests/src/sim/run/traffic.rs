@@ -43,11 +43,27 @@ impl World<'_> {
         }
     }
 
+    pub(super) fn cancelled(&mut self, by: u32, life: u16, of: u32, request: RequestId) {
+        let dropped = self.uplinks[of as usize].cancel(by, life, request);
+        if let Some(span) = dropped.filter(|_| of == SOURCE) {
+            self.source_keeps(by, span);
+        }
+    }
+
     /// How long what is asked of a node now would wait.
-    pub(super) fn wait(&self, of: u32) -> Duration {
+    fn wait(&self, of: u32) -> Duration {
+        self.sending(of, self.uplinks[of as usize].waiting)
+    }
+
+    /// How long what a node is to send to others than the one that asks takes.
+    pub(super) fn wait_for_others(&self, of: u32, asking: u32) -> Duration {
         let uplink = &self.uplinks[of as usize];
+        self.sending(of, uplink.waiting - uplink.waiting_for(asking))
+    }
+
+    fn sending(&self, by: u32, pieces: usize) -> Duration {
         let mean = self.setting.size as f64 / self.lengths.len().max(1) as f64;
-        uplink.sending(mean * uplink.waiting as f64)
+        self.uplinks[by as usize].sending(mean * pieces as f64)
     }
 
     fn refuse(&mut self, to: u32, life: u16, by: u32, request: RequestId, failure: Failure) {
@@ -78,6 +94,9 @@ impl World<'_> {
             };
             if self.alive(job.to, job.life).is_some() {
                 break job;
+            }
+            if by == SOURCE {
+                self.source_keeps(job.to, Span::new(job.piece, 1));
             }
         };
         let length = self.lengths[job.piece as usize];
