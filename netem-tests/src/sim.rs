@@ -1,11 +1,20 @@
 //! A swarm of thousands of agents: the agents' own scheduler, over links that are queues of bytes, under virtual time.
 //!
-//! Nothing but [`rdcq_swarm::Swarm`] is the real thing here: connections, handshakes and headers are numbers of [`Setting`]. A run is a
-//! function of its setting and seed.
+//! Nothing but [`rdcq_swarm`] is the real thing here: connections, handshakes and headers are numbers of [`Setting`]. A
+//! run is a function of its setting and seed.
 
+mod agent;
+mod faults;
+mod happening;
+mod invariants;
 mod links;
+mod outcome;
 mod run;
 mod setting;
+mod tracker;
 
-pub use run::{Outcome, run};
-pub use setting::Setting;
+pub use faults::Faults;
+pub use invariants::{check, small};
+pub use outcome::Outcome;
+pub use run::run;
+pub use setting::{Origin, Setting};

@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use rdcq_swarm::{RequestId, Time};
+use rdcq_wire::Span;
 
 /// A piece that is to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Job {
+    pub(super) to: u32,
+    /// Which life of the receiver asked for it.
+    pub(super) life: u16,
     pub(super) request: RequestId,
     pub(super) piece: u32,
 }
@@ -18,6 +22,8 @@ pub(super) struct Uplink {
     bytes_per_second: f64,
     turns: VecDeque<u32>,
     jobs: BTreeMap<u32, VecDeque<Job>>,
+    /// Pieces that wait.
+    pub(super) waiting: usize,
     pub(super) busy: bool,
     /// Bytes of pieces that it has sent.
     pub(super) sent: u64,
@@ -25,10 +31,19 @@ pub(super) struct Uplink {
 
 impl Uplink {
     pub(super) const fn new(bytes_per_second: f64) -> Self {
-        Self { bytes_per_second, turns: VecDeque::new(), jobs: BTreeMap::new(), busy: false, sent: 0 }
+        Self {
+            bytes_per_second,
+            turns: VecDeque::new(),
+            jobs: BTreeMap::new(),
+            waiting: 0,
+            busy: false,
+            sent: 0,
+        }
     }
 
-    pub(super) fn push(&mut self, receiver: u32, job: Job) {
+    pub(super) fn push(&mut self, job: Job) {
+        let receiver = job.to;
+        self.waiting += 1;
         let jobs = self.jobs.entry(receiver).or_default();
         if jobs.is_empty() {
             self.turns.push_back(receiver);
@@ -36,8 +51,8 @@ impl Uplink {
         jobs.push_back(job);
     }
 
-    /// The next piece to be sent, and to whom.
-    pub(super) fn pop(&mut self) -> Option<(u32, Job)> {
+    /// The next piece to be sent.
+    pub(super) fn pop(&mut self) -> Option<Job> {
         while let Some(receiver) = self.turns.pop_front() {
             let Some(jobs) = self.jobs.get_mut(&receiver) else { continue };
             let job = jobs.pop_front();
@@ -47,20 +62,39 @@ impl Uplink {
                 self.turns.push_back(receiver);
             }
             if let Some(job) = job {
-                return Some((receiver, job));
+                self.waiting -= 1;
+                return Some(job);
             }
         }
         None
     }
 
-    /// Drops what is left of a request.
-    pub(super) fn cancel(&mut self, receiver: u32, request: RequestId) {
-        let Some(jobs) = self.jobs.get_mut(&receiver) else { return };
-        jobs.retain(|job| job.request != request);
+    /// Pieces that wait for one receiver.
+    pub(super) fn waiting_for(&self, receiver: u32) -> usize {
+        self.jobs.get(&receiver).map_or(0, VecDeque::len)
+    }
+
+    /// Drops what is left of a request, and says which pieces that is; they follow one another.
+    pub(super) fn cancel(&mut self, receiver: u32, life: u16, request: RequestId) -> Option<Span> {
+        let jobs = self.jobs.get_mut(&receiver)?;
+        let is_meant = |job: &Job| job.life == life && job.request == request;
+        let first = jobs.iter().find(|job| is_meant(job))?.piece;
+        let before = jobs.len();
+        jobs.retain(|job| !is_meant(job));
+        let dropped = before - jobs.len();
+        self.waiting -= dropped;
         if jobs.is_empty() {
             self.jobs.remove(&receiver);
             self.turns.retain(|turn| *turn != receiver);
         }
+        Some(Span::new(first, dropped as u32))
+    }
+
+    /// Drops everything.
+    pub(super) fn clear(&mut self) {
+        self.turns.clear();
+        self.jobs.clear();
+        (self.waiting, self.busy) = (0, false);
     }
 
     pub(super) fn sending(&self, bytes: f64) -> Duration {
@@ -80,11 +114,12 @@ impl Downlink {
         Self { bytes_per_second, free: Time::default() }
     }
 
-    /// When bytes are there that begin and end to reach the link at these times.
-    pub(super) fn carry(&mut self, begin: Time, end: Time, bytes: f64) -> Time {
-        let own = self.free.max(begin) + Duration::from_secs_f64(bytes / self.bytes_per_second);
+    /// When the first and the last byte are there of what begins and ends to reach the link at these times.
+    pub(super) fn carry(&mut self, begin: Time, end: Time, bytes: f64) -> (Time, Time) {
+        let first = self.free.max(begin);
+        let own = first + Duration::from_secs_f64(bytes / self.bytes_per_second);
         self.free = own.max(end);
-        self.free
+        (first, self.free)
     }
 }
 
@@ -99,19 +134,20 @@ mod tests {
     #[test]
     fn receivers_take_turns_and_a_cancelled_request_sends_nothing_more() {
         let mut uplink = Uplink::new(1000.0);
-        let job = |request, piece| Job { request: RequestId(request), piece };
+        let job = |to, request, piece| Job { to, life: 0, request: RequestId(request), piece };
         for piece in 0..3 {
-            uplink.push(1, job(1, piece));
+            uplink.push(job(1, 1, piece));
         }
-        uplink.push(2, job(2, 7));
-        uplink.push(2, job(3, 8));
-        assert_eq!(uplink.pop(), Some((1, job(1, 0))));
-        assert_eq!(uplink.pop(), Some((2, job(2, 7))));
-        uplink.cancel(1, RequestId(1));
-        assert_eq!(uplink.pop(), Some((2, job(3, 8))));
+        uplink.push(job(2, 2, 7));
+        uplink.push(job(2, 3, 8));
+        assert_eq!(uplink.pop(), Some(job(1, 1, 0)));
+        assert_eq!(uplink.pop(), Some(job(2, 2, 7)));
+        assert_eq!(uplink.cancel(1, 0, RequestId(1)), Some(Span::new(1, 2)));
+        assert_eq!(uplink.waiting, 1);
+        assert_eq!(uplink.pop(), Some(job(2, 3, 8)));
         assert_eq!(uplink.pop(), None);
-        uplink.push(1, job(4, 4));
-        assert_eq!(uplink.pop(), Some((1, job(4, 4))));
+        uplink.push(job(1, 4, 4));
+        assert_eq!(uplink.pop(), Some(job(1, 4, 4)));
         assert_eq!(uplink.sending(500.0), Duration::from_millis(500));
     }
 
@@ -119,9 +155,9 @@ mod tests {
     fn a_link_down_is_as_slow_as_itself_or_as_the_sender() {
         let mut downlink = Downlink::new(1000.0);
         // A slow sender: there when its last byte is.
-        assert_eq!(downlink.carry(at(0), at(900), 100.0), at(900));
+        assert_eq!(downlink.carry(at(0), at(900), 100.0), (at(0), at(900)));
         // A fast one, behind it.
-        assert_eq!(downlink.carry(at(800), at(810), 100.0), at(1000));
-        assert_eq!(downlink.carry(at(2000), at(2010), 100.0), at(2100));
+        assert_eq!(downlink.carry(at(800), at(810), 100.0), (at(900), at(1000)));
+        assert_eq!(downlink.carry(at(2000), at(2010), 100.0), (at(2000), at(2100)));
     }
 }

@@ -56,13 +56,21 @@ impl Bits {
         }
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.words.iter().map(|word| word.count_ones()).sum::<u32>() == self.len
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.words.iter().zip(0..).flat_map(|(word, index)| ones(*word, index * WORD))
     }
 
-    /// How many pieces are in both sets.
-    pub(crate) fn count_common(&self, other: &Self) -> u32 {
-        self.words.iter().zip(&other.words).map(|(a, b)| (a & b).count_ones()).sum()
+    /// How many pieces are in all three sets.
+    pub(crate) fn count_common(&self, second: &Self, third: &Self) -> u32 {
+        self.common_words(second, third).map(u64::count_ones).sum()
+    }
+
+    fn common_words(&self, second: &Self, third: &Self) -> impl Iterator<Item = u64> {
+        self.words.iter().zip(&second.words).zip(&third.words).map(|((a, b), c)| a & b & c)
     }
 
     /// The pieces in both sets, from `start` upward and then from the first.
@@ -82,12 +90,12 @@ impl Bits {
         })
     }
 
-    /// The piece in both sets that has `rank` others of both below it.
-    pub(crate) fn nth_common(&self, other: &Self, mut rank: u32) -> Option<u32> {
-        for (index, (a, b)) in self.words.iter().zip(&other.words).enumerate() {
-            let count = (a & b).count_ones();
+    /// The piece in all three sets that has `rank` others of them below it.
+    pub(crate) fn nth_common(&self, second: &Self, third: &Self, mut rank: u32) -> Option<u32> {
+        for (index, word) in self.common_words(second, third).enumerate() {
+            let count = word.count_ones();
             if rank < count {
-                return ones(a & b, index as u32 * WORD).nth(rank as usize);
+                return ones(word, index as u32 * WORD).nth(rank as usize);
             }
             rank -= count;
         }
@@ -142,12 +150,13 @@ mod tests {
             let both: Vec<u32> = a.intersection(&b).copied().collect();
             let (above, below): (Vec<u32>, Vec<u32>) = both.iter().partition(|piece| **piece >= start);
             let (a, b) = (set(&a), set(&b));
-            prop_assert_eq!(a.count_common(&b) as usize, both.len());
+            let all = Bits::full(200);
+            prop_assert_eq!(a.count_common(&b, &all) as usize, both.len());
             prop_assert_eq!(a.common_from(&b, start).collect::<Vec<_>>(), [above, below].concat());
             for (rank, piece) in both.iter().enumerate() {
-                prop_assert_eq!(a.nth_common(&b, rank as u32), Some(*piece));
+                prop_assert_eq!(a.nth_common(&all, &b, rank as u32), Some(*piece));
             }
-            prop_assert_eq!(a.nth_common(&b, both.len() as u32), None);
+            prop_assert_eq!(all.nth_common(&a, &b, both.len() as u32), None);
         }
     }
 }

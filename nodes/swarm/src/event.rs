@@ -37,6 +37,7 @@ pub enum Event {
         peer: PeerId,
     },
     /// A neighbour holds these pieces, besides those that it announced before.
+    /// From an origin: it wants to be asked for these, and no longer for everything, as long as agents are there.
     PeerHas {
         /// Who.
         peer: PeerId,

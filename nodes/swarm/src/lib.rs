@@ -11,10 +11,13 @@
 //!    start of its own, so that agents that begin together fetch different pieces.
 //! 2. An agent without neighbours pulls from the origins at line rate: large windows, long spans.
 //! 3. Windows follow each peer's measured rate: large enough to keep it busy, small enough to turn pieces around fast.
+//!    All agents together have a window, too, which what is overdue does not fill; equal peers are asked by lot.
 //! 4. A silent peer is given up, a lying one banned, a busy one left alone for as long as it asked.
 //! 5. When the last few pieces are in flight, those that are overdue are asked from a second peer as well.
 //!
 //! Whoever serves pieces asks [`Uploads`] whether to send what it is asked for now.
+//!
+//! [`Spread`] is the origin's side: it offers each agent other pieces, so that one copy leaves it, however many agents.
 //!
 //! Left to others: the bytes, their hashes, connections, announcing to neighbours what is held, and deciding who the
 //! neighbours are.
@@ -23,10 +26,12 @@ mod bits;
 mod event;
 mod pace;
 mod peer;
+mod peers;
 mod pieces;
 mod report;
 mod request;
 mod settings;
+mod spread;
 mod swarm;
 mod time;
 mod uploads;
@@ -34,6 +39,7 @@ mod uploads;
 pub use event::{Action, Event, Failure, PeerId, PeerKind, RequestId};
 pub use report::Report;
 pub use settings::{Settings, WindowSettings};
+pub use spread::{Spread, SpreadSettings};
 pub use swarm::Swarm;
 pub use time::Time;
 pub use uploads::{Upload, UploadSettings, Uploads};

@@ -102,6 +102,7 @@ mod tests {
         min_bytes: 10_000,
         max_bytes: 1_000_000,
         span_bytes: 10_000,
+        min_pieces: 2,
         spans: 1,
         queue: Duration::from_millis(10),
     };

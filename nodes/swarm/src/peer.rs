@@ -19,20 +19,33 @@ const SILENCE_DOUBLINGS: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) kind: PeerKind,
-    /// The pieces that it is known to hold.
+    /// The pieces that it may be asked for: those that it told of, and of an origin that told of none all.
     pub(crate) has: Bits,
+    pub(crate) offer: Offer,
     pub(crate) standing: Standing,
     /// Its open requests, oldest first.
     pub(crate) open: Vec<RequestId>,
     pub(crate) in_flight_bytes: u64,
+    /// What its window allowed when it was last asked for something.
+    pub(crate) allowed_bytes: u64,
     /// When its silence began: its last byte, or the request that ended its idleness.
     pub(crate) heard: Time,
     pub(crate) pace: Pace,
-    pub(crate) search: Search,
     /// The piece after the last span asked of it.
     pub(crate) cursor: Option<u32>,
     losses: u32,
     give_ups: u32,
+}
+
+/// What an origin lets us ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// It has not told of anything: everything.
+    Untold,
+    /// It has told of everything: the choice is ours.
+    Everything,
+    /// What it has told of so far: it gives different pieces to different agents, or has no more yet.
+    Part,
 }
 
 /// Whether a peer may be asked.
@@ -49,14 +62,6 @@ pub(crate) enum Standing {
     },
 }
 
-/// Whether it is worth looking for something to ask of a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Search {
-    Worthwhile,
-    /// Nothing was found, and nothing has changed since.
-    Exhausted,
-}
-
 impl Peer {
     pub(crate) fn new(kind: PeerKind, pieces: u32, now: Time) -> Self {
         let has = match kind {
@@ -66,12 +71,13 @@ impl Peer {
         Self {
             kind,
             has,
+            offer: Offer::Untold,
             standing: Standing::Good,
             open: Vec::new(),
             in_flight_bytes: 0,
+            allowed_bytes: 0,
             heard: now,
             pace: Pace::new(now),
-            search: Search::Worthwhile,
             cursor: None,
             losses: 0,
             give_ups: 0,

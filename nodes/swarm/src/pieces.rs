@@ -1,5 +1,7 @@
 //! The blob's pieces: what is held, in flight, wanted, and how rare each is.
 
+use std::sync::Arc;
+
 use rdcq_wire::{PieceIndex, PieceSet, Span};
 
 use crate::bits::Bits;
@@ -14,30 +16,37 @@ const SOLITUDE_PIECES: u32 = 256;
 /// Every piece of the blob.
 #[derive(Debug)]
 pub(crate) struct Pieces {
-    lengths: Vec<u32>,
+    lengths: Arc<[u32]>,
+    mean_length: u64,
+    longest: u64,
     have: PieceSet,
     /// Neither held nor in flight.
     wanted: Bits,
     wanted_count: u32,
     /// Held by no usable agent.
     unheld: Bits,
+    all: Bits,
     flights: Vec<u8>,
     /// How many usable agents hold each piece.
     holders: Vec<u32>,
 }
 
 impl Pieces {
-    pub(crate) fn new(lengths: Vec<u32>, have: PieceSet) -> Self {
+    pub(crate) fn new(lengths: Arc<[u32]>, have: PieceSet) -> Self {
         assert_eq!(lengths.len(), have.pieces() as usize, "every piece has a length");
         let count = have.pieces();
         let mut wanted = Bits::empty(count);
         for span in have.missing_spans() {
             wanted.insert_range(span.range(), |_| {});
         }
+        let total: u64 = lengths.iter().map(|length| u64::from(*length)).sum();
         Self {
+            longest: lengths.iter().copied().max().unwrap_or_default().into(),
+            mean_length: total.div_ceil(lengths.len().max(1) as u64),
             flights: vec![0; lengths.len()],
             holders: vec![0; lengths.len()],
             unheld: Bits::full(count),
+            all: Bits::full(count),
             wanted_count: count - have.len(),
             wanted,
             lengths,
@@ -65,9 +74,12 @@ impl Pieces {
         self.lengths[piece as usize]
     }
 
-    pub(crate) fn mean_length(&self) -> u64 {
-        let total: u64 = self.lengths.iter().map(|length| u64::from(*length)).sum();
-        total.div_ceil(self.lengths.len().max(1) as u64)
+    pub(crate) const fn longest(&self) -> u64 {
+        self.longest
+    }
+
+    pub(crate) const fn mean_length(&self) -> u64 {
+        self.mean_length
     }
 
     pub(crate) fn flights(&self, piece: u32) -> u8 {
@@ -142,14 +154,19 @@ impl Pieces {
         best.map(|(_, piece)| piece)
     }
 
-    /// How many wanted pieces no usable agent holds.
-    pub(crate) fn orphans(&self) -> u32 {
-        self.wanted.count_common(&self.unheld)
+    /// Every piece.
+    pub(crate) const fn all(&self) -> &Bits {
+        &self.all
     }
 
-    /// The orphan that has `rank` others below it.
-    pub(crate) fn orphan(&self, rank: u32) -> Option<u32> {
-        self.wanted.nth_common(&self.unheld, rank)
+    /// How many wanted pieces of `among` no usable agent holds.
+    pub(crate) fn orphans(&self, among: &Bits) -> u32 {
+        self.wanted.count_common(&self.unheld, among)
+    }
+
+    /// The orphan of `among` that has `rank` others below it.
+    pub(crate) fn orphan(&self, among: &Bits, rank: u32) -> Option<u32> {
+        self.wanted.nth_common(&self.unheld, among, rank)
     }
 
     pub(crate) fn is_orphan(&self, piece: u32) -> bool {
@@ -200,7 +217,7 @@ mod tests {
     use super::*;
 
     fn pieces(count: u32) -> Pieces {
-        Pieces::new(vec![10; count as usize], PieceSet::empty(count))
+        Pieces::new(vec![10; count as usize].into(), PieceSet::empty(count))
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! One open request.
 
-use rdcq_wire::{PieceIndex, Span};
+use rdcq_wire::PieceIndex;
 
-use crate::event::PeerId;
+use crate::event::{PeerId, PeerKind};
 use crate::pace::Mark;
 use crate::time::Time;
 
@@ -10,6 +10,7 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) peer: PeerId,
+    pub(crate) kind: PeerKind,
     /// The pieces that it still has to bring.
     pub(crate) pending: Vec<u32>,
     pub(crate) made_at: Time,
@@ -17,7 +18,9 @@ pub(crate) struct Request {
     pub(crate) waste: Waste,
     /// When its last piece should long have come.
     pub(crate) overdue_at: Time,
+    /// Where the peer's delivery stood, and that of all agents together.
     pub(crate) mark: Mark,
+    pub(crate) mark_of_all: Mark,
 }
 
 /// Whether a request's answer has begun to arrive.
@@ -35,18 +38,6 @@ pub(crate) enum Waste {
 }
 
 impl Request {
-    pub(crate) fn new(peer: PeerId, span: Span, made_at: Time, overdue_at: Time, mark: Mark) -> Self {
-        Self {
-            peer,
-            pending: span.range().collect(),
-            made_at,
-            answer: Answer::Awaited,
-            waste: Waste::Nothing,
-            overdue_at,
-            mark,
-        }
-    }
-
     /// Takes a piece from what is still to come, and says whether it was there.
     pub(crate) fn settle(&mut self, piece: PieceIndex) -> bool {
         let position = self.pending.iter().position(|pending| *pending == piece.0);

@@ -22,13 +22,17 @@ pub struct Settings {
     pub origin_shared: WindowSettings,
     /// What is in flight from an agent.
     pub agent: WindowSettings,
+    /// What is in flight from all agents together, without what is overdue.
+    pub all_agents: WindowSettings,
 }
 
 /// How much is in flight from one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowSettings {
-    /// The least, in bytes; never less than two mean pieces, so that one is on its way while the next is asked for.
+    /// The least, in bytes.
     pub min_bytes: u64,
+    /// The least, in pieces of mean length; two, so that one is on its way while the next is asked for.
+    pub min_pieces: u32,
     /// The most, in bytes.
     pub max_bytes: u64,
     /// The longest span of one request, in bytes; always at least one piece.
@@ -49,6 +53,7 @@ impl Default for Settings {
             // One agent alone must fill 1 Gbit/s over 100 ms, which is 12 MiB.
             origin_alone: WindowSettings {
                 min_bytes: MIB,
+                min_pieces: 2,
                 max_bytes: 16 * MIB,
                 span_bytes: MIB,
                 spans: 4,
@@ -58,6 +63,7 @@ impl Default for Settings {
             // long, and two agents leave a tenth of the origin's uplink idle.
             origin_shared: WindowSettings {
                 min_bytes: 32 * KIB,
+                min_pieces: 2,
                 max_bytes: MIB,
                 span_bytes: 64 * KIB,
                 spans: 1,
@@ -65,10 +71,19 @@ impl Default for Settings {
             },
             agent: WindowSettings {
                 min_bytes: 64 * KIB,
+                min_pieces: 2,
                 max_bytes: 8 * MIB,
                 span_bytes: 256 * KIB,
                 spans: 1,
                 queue: Duration::from_millis(10),
+            },
+            all_agents: WindowSettings {
+                min_bytes: 64 * KIB,
+                min_pieces: 8,
+                max_bytes: 32 * MIB,
+                span_bytes: 256 * KIB,
+                spans: 1,
+                queue: Duration::from_millis(20),
             },
         }
     }

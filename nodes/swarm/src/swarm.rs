@@ -5,13 +5,17 @@ mod invariants;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use rdcq_wire::{PieceIndex, PieceSet, Span};
 
+use crate::bits::Bits;
 use crate::event::{Action, Event, Failure, PeerId, PeerKind, RequestId};
-use crate::peer::{Peer, Search};
+use crate::pace::Pace;
+use crate::peer::Offer;
+use crate::peers::Peers;
 use crate::pieces::Pieces;
 use crate::report::Report;
 use crate::request::{Answer, Request, Waste};
@@ -23,6 +27,13 @@ const REMEMBERED_REQUESTS: usize = 256;
 /// How many spans of one announcement are looked at; an honest peer needs at most one for every second piece.
 const MAX_ANNOUNCED_SPANS: usize = 131_072;
 
+/// What is known of when time matters next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Timer {
+    Set(Option<Time>),
+    Unknown,
+}
+
 /// The download of one blob: decides who is asked for which span of pieces, and when.
 ///
 /// After every call of a `handle_*` method the driver takes actions until there are none, then sets its timer. Events
@@ -31,8 +42,14 @@ const MAX_ANNOUNCED_SPANS: usize = 131_072;
 pub struct Swarm {
     settings: Settings,
     pieces: Pieces,
-    mean_length: u64,
-    peers: BTreeMap<PeerId, Peer>,
+    peers: Peers,
+    /// What all agents together deliver.
+    agents_pace: Pace,
+    agents_in_flight: u64,
+    /// What their window allowed when one was last asked for something.
+    agents_allowed: u64,
+    /// Agents that are neither given up nor gone.
+    usable_agents: u32,
     banned: BTreeSet<PeerId>,
     requests: BTreeMap<RequestId, Request>,
     ended: VecDeque<(RequestId, PeerId)>,
@@ -40,10 +57,10 @@ pub struct Swarm {
     outbox: VecDeque<Action>,
     /// Since when the origins have had nothing to do although pieces are wanted: agents hold them all.
     starved_since: Option<Time>,
+    /// What [`Self::poll_timeout`] says, unless something has changed since that was found out.
+    timer: Timer,
     report: Report,
     rng: StdRng,
-    /// Orders equal peers differently in each swarm.
-    salt: u32,
     now: Time,
 }
 
@@ -54,23 +71,31 @@ impl Swarm {
     /// # Panics
     ///
     /// If `have` is not a set of `lengths.len()` pieces.
-    pub fn new(settings: Settings, lengths: Vec<u32>, have: PieceSet, seed: u64, now: Time) -> Self {
-        let pieces = Pieces::new(lengths, have);
-        let mut rng = StdRng::seed_from_u64(seed);
+    pub fn new(
+        settings: Settings,
+        lengths: impl Into<Arc<[u32]>>,
+        have: PieceSet,
+        seed: u64,
+        now: Time,
+    ) -> Self {
+        let pieces = Pieces::new(lengths.into(), have);
         Self {
             settings,
-            mean_length: pieces.mean_length(),
             pieces,
-            peers: BTreeMap::new(),
+            peers: Peers::default(),
+            agents_pace: Pace::new(now),
+            agents_in_flight: 0,
+            agents_allowed: 0,
+            usable_agents: 0,
             banned: BTreeSet::new(),
             requests: BTreeMap::new(),
             ended: VecDeque::new(),
             next_request: RequestId(0),
             outbox: VecDeque::new(),
             starved_since: None,
+            timer: Timer::Unknown,
             report: Report::default(),
-            salt: rng.random(),
-            rng,
+            rng: StdRng::seed_from_u64(seed),
             now,
         }
     }
@@ -78,6 +103,9 @@ impl Swarm {
     /// Takes in what happened. A `now` before that of an earlier call counts as that of the earlier call.
     pub fn handle_event(&mut self, now: Time, event: Event) {
         self.now = self.now.max(now);
+        if !matches!(event, Event::PeerHas { .. } | Event::Progress { .. }) {
+            self.timer = Timer::Unknown;
+        }
         match event {
             Event::PeerJoined { peer, kind } => self.peer_joined(peer, kind),
             Event::PeerLeft { peer } => self.peer_left(peer),
@@ -94,21 +122,32 @@ impl Swarm {
     /// Takes in that time has passed; due when [`Self::poll_timeout`] says, harmless at any other time.
     pub fn handle_timeout(&mut self, now: Time) {
         self.now = self.now.max(now);
+        self.timer = Timer::Unknown;
         self.give_up_silent_peers();
         self.end_pauses();
-        self.search_again();
+        self.peers.search_again();
         self.check();
     }
 
     /// The next thing to do; `None` when there is nothing more to do until something happens.
     pub fn poll_action(&mut self) -> Option<Action> {
         let action = self.outbox.pop_front().or_else(|| self.next_request());
+        if action.is_none() && self.timer == Timer::Unknown {
+            self.timer = Timer::Set(self.next_due());
+        }
         self.check();
         action
     }
 
     /// When [`Self::handle_timeout`] is due, should nothing happen before.
     pub fn poll_timeout(&self) -> Option<Time> {
+        match self.timer {
+            Timer::Set(due) => due,
+            Timer::Unknown => self.next_due(),
+        }
+    }
+
+    fn next_due(&self) -> Option<Time> {
         if self.is_complete() {
             return None;
         }
@@ -137,7 +176,10 @@ impl Swarm {
     }
 
     fn peer_has(&mut self, id: PeerId, spans: &[Span]) {
-        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.kind == PeerKind::Agent) else { return };
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        if peer.kind == PeerKind::Origin {
+            return self.origin_offers(id, spans);
+        }
         let usable = peer.is_usable();
         let mut in_flight = 0;
         for span in spans.iter().take(MAX_ANNOUNCED_SPANS) {
@@ -148,15 +190,28 @@ impl Swarm {
                 }
             });
         }
-        peer.search = Search::Worthwhile;
-        if in_flight > 0 {
+        self.peers.is_worthwhile(id);
+        if in_flight > 0 && self.peers.origins().any(|(_, origin)| !origin.open.is_empty()) {
             self.give_way_at_origins();
         }
     }
 
+    /// An origin says what may be asked of it: what it spreads over the agents through us, or has so far.
+    fn origin_offers(&mut self, id: PeerId, spans: &[Span]) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        if peer.offer == Offer::Untold {
+            peer.has = Bits::empty(self.pieces.count());
+        }
+        for span in spans.iter().take(MAX_ANNOUNCED_SPANS) {
+            peer.has.insert_range(span.range(), |_| {});
+        }
+        peer.offer = if peer.has.is_full() { Offer::Everything } else { Offer::Part };
+        self.peers.is_worthwhile(id);
+    }
+
     fn progress(&mut self, id: RequestId) {
         let Some(request) = self.requests.get_mut(&id) else { return };
-        let Some(peer) = self.peers.get_mut(&request.peer) else { return };
+        let Some(peer) = self.peers.get_mut(request.peer) else { return };
         peer.heard = self.now;
         if request.answer == Answer::Awaited {
             request.answer = Answer::Begun;
@@ -166,7 +221,7 @@ impl Swarm {
 
     /// A peer that has much to do is not silent; what it was asked for still waits.
     fn alive(&mut self, id: RequestId) {
-        let peer = self.requests.get(&id).and_then(|request| self.peers.get_mut(&request.peer));
+        let peer = self.requests.get(&id).and_then(|request| self.peers.get_mut(request.peer));
         if let Some(peer) = peer {
             peer.heard = self.now;
         }
@@ -194,22 +249,22 @@ impl Swarm {
     /// Writes a piece's bytes down to whom they came from.
     fn credit(&mut self, id: RequestId, length: u32) {
         let Some(peer_id) = self.sender(id) else { return self.report.late(length) };
-        let Some(peer) = self.peers.get_mut(&peer_id) else { return self.report.late(length) };
+        let Some(peer) = self.peers.get_mut(peer_id) else { return self.report.late(length) };
         self.report.delivered(peer_id, peer.kind, length);
         peer.delivered();
         if let Some(request) = self.requests.get(&id) {
             peer.pace.delivered(self.now, length, request.mark);
+            if request.kind == PeerKind::Agent {
+                self.agents_pace.delivered(self.now, length, request.mark_of_all);
+            }
         }
     }
 
     /// A piece is no longer pending in a request that stays open.
     fn landed(&mut self, id: RequestId, piece: u32) {
         self.pieces.land(piece);
-        let peer = self.requests.get(&id).and_then(|request| self.peers.get_mut(&request.peer));
-        if let Some(peer) = peer {
-            peer.in_flight_bytes -= u64::from(self.pieces.length(piece));
-            peer.search = Search::Worthwhile;
-        }
+        let Some(peer_id) = self.requests.get(&id).map(|request| request.peer) else { return };
+        self.unburden(peer_id, self.pieces.length(piece).into());
     }
 
     /// Other requests need no longer bring a piece that has come.
@@ -280,20 +335,27 @@ impl Swarm {
         }
         self.ended.push_back((id, request.peer));
         let bytes: u64 = request.pending.iter().map(|piece| u64::from(self.pieces.length(*piece))).sum();
-        if let Some(peer) = self.peers.get_mut(&request.peer) {
+        if let Some(peer) = self.peers.get_mut(request.peer) {
             peer.open.retain(|open| *open != id);
-            peer.in_flight_bytes -= bytes;
-            peer.search = Search::Worthwhile;
         }
+        self.unburden(request.peer, bytes);
         if !request.pending.is_empty() {
             request.pending.iter().for_each(|piece| self.pieces.land(*piece));
-            self.search_again();
+            self.peers.search_again();
         }
+        self.timer = Timer::Unknown;
     }
 
-    /// What is wanted, or who may be asked, has changed: everyone is worth a search.
-    fn search_again(&mut self) {
-        self.peers.values_mut().for_each(|peer| peer.search = Search::Worthwhile);
+    /// A peer owes less than before.
+    fn unburden(&mut self, id: PeerId, bytes: u64) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        peer.in_flight_bytes -= bytes;
+        if peer.kind == PeerKind::Agent {
+            self.agents_in_flight -= bytes;
+            // An origin that offers a part is asked for the rest only while agents have room.
+            self.peers.are_worthwhile_origins();
+        }
+        self.peers.is_worthwhile(id);
     }
 
     /// How much may be in flight from a peer of this kind now.
@@ -303,10 +365,16 @@ impl Swarm {
             PeerKind::Origin if self.has_neighbours() => self.settings.origin_shared,
             PeerKind::Origin => self.settings.origin_alone,
         };
-        WindowSettings { min_bytes: settings.min_bytes.max(2 * self.mean_length), ..settings }
+        self.of_this_blob(settings)
     }
 
-    fn has_neighbours(&self) -> bool {
-        self.peers.values().any(|peer| peer.kind == PeerKind::Agent && peer.is_usable())
+    /// A window for the length that pieces have.
+    fn of_this_blob(&self, settings: WindowSettings) -> WindowSettings {
+        let least = u64::from(settings.min_pieces) * self.pieces.mean_length();
+        WindowSettings { min_bytes: settings.min_bytes.max(least), ..settings }
+    }
+
+    const fn has_neighbours(&self) -> bool {
+        self.usable_agents > 0
     }
 }

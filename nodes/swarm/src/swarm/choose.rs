@@ -5,11 +5,12 @@ use std::time::Duration;
 use rand::Rng;
 use rdcq_wire::Span;
 
-use super::Swarm;
+use super::{Swarm, Timer};
+use crate::bits::Bits;
 use crate::event::{Action, PeerId, PeerKind, RequestId};
 use crate::pace::Load;
-use crate::peer::{Search, Standing};
-use crate::request::{Answer, Request};
+use crate::peer::{Offer, Peer, Standing};
+use crate::request::{Answer, Request, Waste};
 use crate::settings::WindowSettings;
 use crate::time::Time;
 
@@ -19,6 +20,8 @@ const UNKNOWN_PACE: Duration = Duration::from_millis(250);
 const LEAST_OVERDUE: Duration = Duration::from_millis(20);
 /// How many places are compared before a walk begins.
 const WALK_CANDIDATES: u32 = 4;
+/// An odd number without pattern: products with it put neighbouring numbers into no particular order.
+const SPREADS_BITS: u32 = 0x9e37_79b1;
 
 impl Swarm {
     pub(super) fn next_request(&mut self) -> Option<Action> {
@@ -26,29 +29,36 @@ impl Swarm {
             self.starved_since = None;
             return self.second_request();
         }
-        self.request_from(PeerKind::Agent).or_else(|| self.request_from(PeerKind::Origin))
+        self.request_from_agents().or_else(|| self.request_from_origins())
     }
 
     /// When the next request becomes overdue, if anything would come of it.
     pub(super) fn next_overdue(&self) -> Option<Time> {
+        let matters = self.is_end_game() || self.pieces.wanted_count() > 0 && !self.agents_have_room();
         let overdue = self.requests.values().map(|request| request.overdue_at);
-        if self.is_end_game() { overdue.filter(|due| *due > self.now).min() } else { None }
+        if matters { overdue.filter(|due| *due > self.now).min() } else { None }
     }
 
     /// An agent has a piece that is in flight to us: where it is also what an origin was asked for, cancels what has not
     /// begun to arrive, and begins elsewhere next time, or both would walk on side by side and fetch everything twice.
     pub(super) fn give_way_at_origins(&mut self) {
         let mut needless = Vec::new();
-        for peer in self.peers.values_mut().filter(|peer| peer.kind == PeerKind::Origin) {
+        let mut met = Vec::new();
+        for (origin, peer) in self.peers.origins() {
             for id in &peer.open {
                 let Some(request) = self.requests.get(id) else { continue };
                 let held = request.pending.iter().filter(|piece| self.pieces.is_held(**piece)).count();
                 if held > 0 {
-                    peer.cursor = None;
+                    met.push(origin);
                 }
                 if held == request.pending.len() && request.answer == Answer::Awaited {
                     needless.push(*id);
                 }
+            }
+        }
+        for origin in met {
+            if let Some(peer) = self.peers.get_mut(origin) {
+                peer.cursor = None;
             }
         }
         needless.into_iter().for_each(|id| self.cancel(id));
@@ -59,7 +69,7 @@ impl Swarm {
     pub(super) fn shrink_origin_windows(&mut self) {
         let window = self.window(PeerKind::Origin);
         let mut excess = Vec::new();
-        for peer in self.peers.values().filter(|peer| peer.kind == PeerKind::Origin) {
+        for (_, peer) in self.peers.origins() {
             let mut bytes = peer.in_flight_bytes;
             for id in peer.open.iter().rev() {
                 let Some(request) = self.requests.get(id) else { continue };
@@ -80,62 +90,123 @@ impl Swarm {
         self.pieces.wanted_count() == 0 && self.pieces.missing() <= self.settings.end_game_pieces
     }
 
-    fn request_from(&mut self, kind: PeerKind) -> Option<Action> {
-        let window = self.window(kind);
-        while let Some(id) = self.least_busy(kind, &window) {
-            let span = match kind {
-                PeerKind::Agent => self.choose_from_agent(id, &window),
-                PeerKind::Origin => self.choose_from_origin(id, &window),
-            };
-            if let Some(span) = span {
+    fn request_from_agents(&mut self) -> Option<Action> {
+        if !self.agents_have_room() {
+            return None;
+        }
+        let window = self.window(PeerKind::Agent);
+        while let Some(id) = self.least_busy(PeerKind::Agent, &window) {
+            if let Some(span) = self.choose_from_agent(id, &window) {
+                if self.peers.origins().all(|(_, origin)| origin.offer == Offer::Part) {
+                    self.starved_since = None;
+                }
                 return Some(self.ask(id, span, &window));
             }
-            self.peers.get_mut(&id)?.search = Search::Exhausted;
+            self.peers.is_exhausted(id);
         }
         None
     }
 
-    /// The peer with the emptiest window among those that may be asked for a piece of the usual length.
-    fn least_busy(&self, kind: PeerKind, window: &WindowSettings) -> Option<PeerId> {
-        let candidates = self.peers.iter().filter(|(_, peer)| {
-            peer.kind == kind
-                && peer.search == Search::Worthwhile
-                && peer.room(window) >= self.mean_length.max(1)
-        });
-        candidates.min_by_key(|(id, peer)| (peer.fill(window), id.0 ^ self.salt)).map(|(id, _)| *id)
+    fn request_from_origins(&mut self) -> Option<Action> {
+        if !self.peers.any_origin_worthwhile() {
+            return None;
+        }
+        let window = self.window(PeerKind::Origin);
+        while let Some(id) = self.least_busy(PeerKind::Origin, &window) {
+            if let Some(span) = self.choose_from_origin(id, &window) {
+                return Some(self.ask(id, span, &window));
+            }
+            self.peers.is_exhausted(id);
+        }
+        None
+    }
+
+    /// Whether one more piece may be in flight from agents.
+    fn agents_have_room(&self) -> bool {
+        let window = self.agents_window();
+        let mean = self.pieces.mean_length().max(1);
+        self.agents_in_flight + mean <= window
+            || self.agents_in_flight + mean <= window + self.overdue_bytes()
+    }
+
+    fn agents_window(&self) -> u64 {
+        self.agents_pace.window(&self.of_this_blob(self.settings.all_agents))
+    }
+
+    /// What is overdue at agents. It does not count as in flight: it waits behind a slow link, and ours would stand idle
+    /// meanwhile.
+    fn overdue_bytes(&self) -> u64 {
+        let overdue = self.requests.values();
+        let overdue =
+            overdue.filter(|request| request.kind == PeerKind::Agent && request.overdue_at <= self.now);
+        overdue.flat_map(|request| &request.pending).map(|piece| u64::from(self.pieces.length(*piece))).sum()
+    }
+
+    /// The peer with the emptiest window among those that may be asked for a piece of the usual length; equal ones by lot,
+    /// or some would be asked by all that know them and others by nobody.
+    fn least_busy(&mut self, kind: PeerKind, window: &WindowSettings) -> Option<PeerId> {
+        let lot: u32 = self.rng.random();
+        let least = self.pieces.mean_length().max(1);
+        let candidates = self.peers.worthwhile(kind).filter(|(_, peer)| peer.room(window) >= least);
+        candidates.min_by_key(|(id, peer)| (peer.fill(window), id.0 ^ lot)).map(|(id, _)| id)
     }
 
     fn choose_from_agent(&mut self, id: PeerId, window: &WindowSettings) -> Option<Span> {
         let start = self.rng.random_range(0..self.pieces.count());
-        let peer = self.peers.get(&id)?;
+        let room = (self.agents_window() + self.overdue_bytes()).saturating_sub(self.agents_in_flight);
+        let peer = self.peers.get(id)?;
         let first = self.pieces.rarest(&peer.has, start, peer.room(window))?;
-        Some(self.pieces.span_from(first, &peer.has, peer.span_bytes(window)))
+        Some(self.pieces.span_from(first, &peer.has, peer.span_bytes(window).min(room)))
     }
 
     fn choose_from_origin(&mut self, id: PeerId, window: &WindowSettings) -> Option<Span> {
-        let orphans = self.pieces.orphans();
+        let peer = self.peers.get(id)?;
+        let orphans = self.pieces.orphans(self.may_ask(peer));
         if orphans == 0 {
-            let since = *self.starved_since.get_or_insert(self.now);
-            let patient = self.now.since(since) < self.settings.origin_patience;
-            return if patient { None } else { self.choose_from_agent(id, window) };
+            // One that offers a part does not want to be asked by all for the rest while they are well served.
+            let is_needed = peer.offer != Offer::Part || self.agents_have_room();
+            return if is_needed { self.last_resort(id, window) } else { None };
         }
         self.starved_since = None;
         // Walking on from the last span, rather than picking at random each time, keeps clear of what others have in
         // flight: they walk too.
-        let next = self.peers.get(&id)?.cursor.filter(|cursor| self.pieces.is_orphan(*cursor));
-        let first = next.or_else(|| self.start_of_walk(orphans))?;
-        let peer = self.peers.get(&id)?;
+        let next = peer
+            .cursor
+            .filter(|cursor| self.pieces.is_orphan(*cursor) && self.may_ask(peer).contains(*cursor));
+        let first = next.or_else(|| self.start_of_walk(id, orphans))?;
+        let peer = self.peers.get(id)?;
         let fits = u64::from(self.pieces.length(first)) <= peer.room(window);
-        fits.then(|| self.pieces.span_from(first, &peer.has, peer.span_bytes(window)))
+        fits.then(|| self.pieces.span_from(first, self.may_ask(peer), peer.span_bytes(window)))
+    }
+
+    /// An origin is asked for what agents hold, or for what it did not offer, only when they have left it idle for long.
+    fn last_resort(&mut self, id: PeerId, window: &WindowSettings) -> Option<Span> {
+        if self.starved_since.is_none() {
+            self.timer = Timer::Unknown;
+        }
+        let since = *self.starved_since.get_or_insert(self.now);
+        let patient = self.now.since(since) < self.settings.origin_patience;
+        if patient {
+            return None;
+        }
+        let start = self.rng.random_range(0..self.pieces.count());
+        let peer = self.peers.get(id)?;
+        let first = self.pieces.rarest(self.pieces.all(), start, peer.room(window))?;
+        Some(self.pieces.span_from(first, self.pieces.all(), peer.span_bytes(window)))
+    }
+
+    /// What an origin may be asked for: what it tells of, and by one that knows no agent everything.
+    fn may_ask<'a>(&'a self, origin: &'a Peer) -> &'a Bits {
+        if self.has_neighbours() { &origin.has } else { self.pieces.all() }
     }
 
     /// Where to begin to walk: of a few random orphans the one that is furthest from what agents hold, because others are
     /// about to fetch what comes after theirs, and this walk will end at what comes before theirs.
-    fn start_of_walk(&mut self, orphans: u32) -> Option<u32> {
-        let candidates: Vec<u32> = (0..WALK_CANDIDATES)
-            .filter_map(|_| self.pieces.orphan(self.rng.random_range(0..orphans)))
-            .collect();
-        candidates.into_iter().max_by_key(|piece| self.pieces.solitude(*piece))
+    fn start_of_walk(&mut self, id: PeerId, orphans: u32) -> Option<u32> {
+        let ranks: Vec<u32> = (0..WALK_CANDIDATES).map(|_| self.rng.random_range(0..orphans)).collect();
+        let among = self.may_ask(self.peers.get(id)?);
+        let candidates = ranks.into_iter().filter_map(|rank| self.pieces.orphan(among, rank));
+        candidates.max_by_key(|piece| self.pieces.solitude(*piece))
     }
 
     /// In the end game, asks a second peer for an overdue piece.
@@ -158,15 +229,16 @@ impl Swarm {
         [PeerKind::Agent, PeerKind::Origin].into_iter().find_map(|kind| {
             let window = self.window(kind);
             let candidates = self.peers.iter().filter(|(id, peer)| {
-                **id != asked
+                *id != asked
                     && peer.kind == kind
                     && peer.has.contains(piece)
                     && peer.standing == Standing::Good
                     && peer.room(&window) >= length.max(1)
             });
+            let lot = piece.wrapping_mul(SPREADS_BITS);
             candidates
-                .min_by_key(|(id, peer)| (peer.fill(&window), id.0 ^ self.salt))
-                .map(|(id, _)| (*id, kind))
+                .min_by_key(|(id, peer)| (peer.fill(&window), id.0.wrapping_mul(SPREADS_BITS) ^ lot))
+                .map(|(id, _)| (id, kind))
         })
     }
 
@@ -176,26 +248,53 @@ impl Swarm {
         let now = self.now;
         let bytes: u64 = span.range().map(|piece| u64::from(self.pieces.length(piece))).sum();
         span.range().for_each(|piece| self.pieces.depart(piece));
-        if let Some(peer) = self.peers.get_mut(&id) {
+        if let Some(peer) = self.peers.get_mut(id) {
             if peer.open.is_empty() {
                 peer.heard = now;
                 peer.pace.wake(now);
             }
+            // An idle peer may be asked for one piece, however long; what was asked before a window shrank stays.
             let alone = peer.open.is_empty() && span.count == 1;
+            let before = peer.in_flight_bytes;
             peer.in_flight_bytes += bytes;
-            debug_assert!(
-                alone || peer.in_flight_bytes <= peer.pace.window(window),
-                "{id:?} has {} bytes in flight, its window is {}",
-                peer.in_flight_bytes,
-                peer.pace.window(window)
-            );
+            peer.allowed_bytes = if alone { bytes } else { peer.pace.window(window).max(before) };
             peer.open.push(request);
             peer.cursor = Some(span.range().end);
             let full = 2 * peer.in_flight_bytes >= peer.pace.window(window);
             let mark = peer.pace.mark(if full { Load::Full } else { Load::Light });
             let expected = peer.pace.expected(peer.in_flight_bytes).unwrap_or(UNKNOWN_PACE);
             let overdue_at = now + expected.saturating_mul(2) + LEAST_OVERDUE;
-            self.requests.insert(request, Request::new(id, span, now, overdue_at, mark));
+            let kind = peer.kind;
+            let (agents_window, overdue) = (self.agents_window(), self.overdue_bytes());
+            if kind == PeerKind::Agent {
+                if self.agents_in_flight == 0 {
+                    self.agents_pace.wake(now);
+                }
+                self.agents_in_flight += bytes;
+            }
+            // The last piece may be longer than the mean; what is asked for twice comes on top.
+            let is_second = span.range().any(|piece| self.pieces.flights(piece) > 1);
+            let allowed = agents_window + overdue + self.pieces.longest();
+            if kind == PeerKind::Agent {
+                self.agents_allowed = if is_second { self.agents_in_flight } else { allowed };
+            }
+            let full = 2 * self.agents_in_flight >= agents_window;
+            let mark_of_all = self.agents_pace.mark(if full { Load::Full } else { Load::Light });
+            self.timer = Timer::Unknown;
+            self.requests.insert(
+                request,
+                Request {
+                    peer: id,
+                    kind,
+                    pending: span.range().collect(),
+                    made_at: now,
+                    answer: Answer::Awaited,
+                    waste: Waste::Nothing,
+                    overdue_at,
+                    mark,
+                    mark_of_all,
+                },
+            );
         }
         Action::Request { request, peer: id, span }
     }

@@ -19,15 +19,16 @@ impl Swarm {
         if self.banned.contains(&id) {
             return;
         }
-        if self.peers.get(&id).is_some_and(|peer| peer.kind != kind) {
+        if self.peers.get(id).is_some_and(|peer| peer.kind != kind) {
             self.peer_left(id);
         }
         let was_alone = !self.has_neighbours();
-        if self.peers.contains_key(&id) {
+        if self.peers.contains(id) {
             // A connection anew is a sign of life.
             self.revive(id);
         } else {
             self.peers.insert(id, Peer::new(kind, self.pieces.count(), self.now));
+            self.usable_agents += u32::from(kind == PeerKind::Agent);
         }
         if was_alone && self.has_neighbours() {
             self.shrink_origin_windows();
@@ -37,8 +38,8 @@ impl Swarm {
     pub(super) fn peer_left(&mut self, id: PeerId) {
         self.cancel_all(id);
         self.discount(id);
-        self.peers.remove(&id);
-        self.search_again();
+        self.peers.remove(id);
+        self.peers.search_again();
     }
 
     pub(super) fn ban(&mut self, id: PeerId) {
@@ -50,21 +51,21 @@ impl Swarm {
 
     pub(super) fn peer_busy(&mut self, id: PeerId, retry_after: Duration) {
         let until = self.now + retry_after.clamp(SHORTEST_BUSY, LONGEST_BUSY);
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(id) else { return };
         peer.heard = self.now;
         peer.pace.halve();
         peer.pause(until);
     }
 
     pub(super) fn peer_lost(&mut self, id: PeerId) {
-        if let Some(peer) = self.peers.get_mut(&id) {
+        if let Some(peer) = self.peers.get_mut(id) {
             peer.lost(self.now);
         }
     }
 
     /// A peer does not hold what it was asked for: an agent until it announces it again, an origin for a moment.
     pub(super) fn peer_lacks(&mut self, id: PeerId, pieces: &[u32]) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(id) else { return };
         peer.heard = self.now;
         if peer.kind == PeerKind::Origin {
             return peer.pause(self.now + COLD_ORIGIN);
@@ -75,19 +76,19 @@ impl Swarm {
             }
         }
         pieces.iter().for_each(|piece| peer.has.remove(*piece));
-        self.search_again();
+        self.peers.search_again();
     }
 
     pub(super) fn give_up_silent_peers(&mut self) {
         let is_silent =
             |peer: &Peer| peer.silent_at(self.settings.silence).is_some_and(|due| due <= self.now);
         let silent: Vec<PeerId> =
-            self.peers.iter().filter(|(_, peer)| is_silent(peer)).map(|(id, _)| *id).collect();
+            self.peers.iter().filter(|(_, peer)| is_silent(peer)).map(|(id, _)| id).collect();
         for id in silent {
             self.cancel_all(id);
             self.discount(id);
             let until = self.now + self.settings.give_up_for;
-            if let Some(peer) = self.peers.get_mut(&id) {
+            if let Some(peer) = self.peers.get_mut(id) {
                 peer.give_up(until);
             }
             self.outbox.push_back(Action::GiveUp { peer: id });
@@ -99,11 +100,11 @@ impl Swarm {
             .peers
             .iter()
             .filter(|(_, peer)| peer.due().is_some_and(|due| due <= self.now))
-            .map(|(id, _)| *id)
+            .map(|(id, _)| id)
             .collect();
         for id in due {
             let is_only_hope = self.is_only_hope(id);
-            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            let Some(peer) = self.peers.get_mut(id) else { continue };
             match peer.standing {
                 Standing::Good => {}
                 Standing::Pausing { .. } => peer.standing = Standing::Good,
@@ -117,31 +118,33 @@ impl Swarm {
 
     /// Whether a peer that was given up has a wanted piece that no usable peer has.
     fn is_only_hope(&self, id: PeerId) -> bool {
-        let has_origin = self.peers.values().any(|peer| peer.kind == PeerKind::Origin && peer.is_usable());
-        !has_origin && self.peers.get(&id).is_some_and(|peer| self.pieces.any_orphan(&peer.has))
+        let has_origin = self.peers.origins().any(|(_, origin)| origin.is_usable());
+        !has_origin && self.peers.get(id).is_some_and(|peer| self.pieces.any_orphan(&peer.has))
     }
 
     /// A peer that was given up may be asked again; what was measured of it no longer counts.
     fn revive(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.is_usable()) else { return };
+        let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.is_usable()) else { return };
         peer.standing = Standing::Good;
         peer.pace = Pace::new(self.now);
         if peer.kind == PeerKind::Agent {
             peer.has.iter().for_each(|piece| self.pieces.gain_holder(piece));
+            self.usable_agents += 1;
         }
-        self.search_again();
+        self.peers.search_again();
     }
 
     fn cancel_all(&mut self, id: PeerId) {
-        let open = self.peers.get(&id).map(|peer| peer.open.clone()).unwrap_or_default();
+        let open = self.peers.get(id).map(|peer| peer.open.clone()).unwrap_or_default();
         open.into_iter().for_each(|request| self.cancel(request));
     }
 
     /// What a peer holds no longer counts as held.
     fn discount(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.get(&id) else { return };
+        let Some(peer) = self.peers.get(id) else { return };
         if peer.kind == PeerKind::Agent && peer.is_usable() {
             peer.has.iter().for_each(|piece| self.pieces.lose_holder(piece));
+            self.usable_agents -= 1;
         }
     }
 }

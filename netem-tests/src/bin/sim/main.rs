@@ -1,0 +1,28 @@
+//! `sim`: what a policy of the swarm comes to, without a network.
+
+mod invariants;
+mod swarm;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(version, about = "The swarm's scheduler under virtual time.")]
+struct Sim {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A file that all agents want at once.
+    Swarm(swarm::Swarm),
+    /// Small swarms of every kind, in which what must always hold is asserted after every step.
+    Invariants(invariants::Invariants),
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    match Sim::parse().command {
+        Command::Swarm(swarm) => swarm.run(),
+        Command::Invariants(invariants) => invariants.run(),
+    }
+}

@@ -1,0 +1,284 @@
+//! The origin's side: which agent is offered which pieces.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdcq_wire::Span;
+
+use crate::bits::Bits;
+use crate::event::PeerId;
+use crate::time::Time;
+
+/// How an origin spreads a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpreadSettings {
+    /// What is on offer at once, in bytes: what the origin's link carries in the time in which an offer is taken up.
+    pub open_bytes: u64,
+    /// On offer at once are at least so many spans, or one agent that does not take its own would hold the link up.
+    pub open_spans: usize,
+    /// The longest span, in bytes; always at least one piece.
+    pub span_bytes: u64,
+    /// An agent that has not asked for what it was offered for this long has no use for it.
+    pub patience: Duration,
+}
+
+impl Default for SpreadSettings {
+    fn default() -> Self {
+        Self {
+            open_bytes: 1024 * 1024,
+            open_spans: 4,
+            span_bytes: 64 * 1024,
+            patience: Duration::from_millis(100),
+        }
+    }
+}
+
+/// An offer is made to so many agents, one after the other; nobody having taken it, the agents have it from elsewhere.
+const MOST_OFFERS: u8 = 8;
+
+/// Gives each agent other pieces to fetch from an origin, so that little more than one copy leaves it, however many the agents
+/// and however few of them know of one another. Its driver tells the agents of what they are offered as of pieces that the
+/// origin has.
+#[derive(Debug)]
+pub struct Spread {
+    settings: SpreadSettings,
+    lengths: Arc<[u32]>,
+    /// The first piece that was never offered.
+    next: u32,
+    /// Spans that were offered in vain, and how often.
+    again: VecDeque<(Span, u8)>,
+    /// Who may be offered something, in turn.
+    turn: VecDeque<PeerId>,
+    agents: BTreeSet<PeerId>,
+    open: BTreeMap<PeerId, Offer>,
+    open_bytes: u64,
+    /// The pieces that have been asked for, offered or not: nobody needs an offer of them.
+    out: Bits,
+}
+
+#[derive(Debug)]
+struct Offer {
+    span: Span,
+    bytes: u64,
+    offers: u8,
+    /// How many of its pieces are to be sent.
+    left: u32,
+    /// When it is made to another; never, once it was taken up.
+    until: Option<Time>,
+}
+
+impl Spread {
+    /// Nothing of the blob whose pieces have these `lengths`, in bytes, has been offered.
+    pub fn new(settings: SpreadSettings, lengths: impl Into<Arc<[u32]>>) -> Self {
+        let lengths = lengths.into();
+        Self {
+            settings,
+            out: Bits::empty(lengths.len() as u32),
+            lengths,
+            next: 0,
+            again: VecDeque::new(),
+            turn: VecDeque::new(),
+            agents: BTreeSet::new(),
+            open: BTreeMap::new(),
+            open_bytes: 0,
+        }
+    }
+
+    /// An agent listens to what the origin has.
+    pub fn joined(&mut self, agent: PeerId) {
+        if self.agents.insert(agent) {
+            self.turn.push_back(agent);
+        }
+    }
+
+    /// An agent no longer does, or needs nothing more.
+    pub fn left(&mut self, agent: PeerId) {
+        if self.agents.remove(&agent) {
+            self.turn.retain(|other| *other != agent);
+            self.withdraw(agent);
+        }
+    }
+
+    /// An agent asks for something. Says whether that is its offer, which is taken up thereby.
+    pub fn asked(&mut self, agent: PeerId, span: Span) -> bool {
+        let offer = self.open.get_mut(&agent).filter(|offer| offer.span.range().contains(&span.first.0));
+        let is_offer = offer.is_some();
+        if let Some(offer) = offer {
+            offer.until = None;
+        }
+        is_offer
+    }
+
+    /// The origin will send what an agent has asked for.
+    pub fn accepted(&mut self, span: Span) {
+        self.out.insert_range(span.range(), |_| {});
+    }
+
+    /// Pieces that an agent has asked for will not be sent to it: somebody else may have them.
+    pub fn cancelled(&mut self, agent: PeerId, span: Span) {
+        let is_offer = self.open.get(&agent).is_some_and(|offer| offer.span.range().contains(&span.first.0));
+        let pieces = span.range().filter(|piece| (*piece as usize) < self.lengths.len());
+        pieces.for_each(|piece| self.out.remove(piece));
+        if is_offer {
+            self.withdraw(agent);
+            self.turn.push_back(agent);
+        } else if span.range().end <= self.next {
+            self.again.push_back((span, 0));
+        } else if span.first.0 < self.next {
+            self.again.push_back((Span::new(span.first.0, self.next - span.first.0), 0));
+        }
+    }
+
+    /// An agent has been sent a piece, or it is about to leave the origin.
+    pub fn sent(&mut self, agent: PeerId, piece: u32) {
+        let Some(offer) = self.open.get_mut(&agent).filter(|offer| offer.span.range().contains(&piece))
+        else {
+            return;
+        };
+        offer.left = offer.left.saturating_sub(1);
+        if offer.left == 0 {
+            self.open_bytes -= offer.bytes;
+            self.open.remove(&agent);
+            self.turn.push_back(agent);
+        }
+    }
+
+    /// What to offer to whom next; `None` until something happens, or time does.
+    pub fn poll_offer(&mut self, now: Time) -> Option<(PeerId, Span)> {
+        let plenty =
+            self.open_bytes >= self.settings.open_bytes && self.open.len() >= self.settings.open_spans;
+        if plenty || self.turn.is_empty() {
+            return None;
+        }
+        let (span, offers) = self.again.pop_front().or_else(|| self.fresh())?;
+        let agent = self.turn.pop_front()?;
+        let bytes = self.bytes(span);
+        self.open_bytes += bytes;
+        let until = Some(now + self.settings.patience);
+        self.open.insert(agent, Offer { span, bytes, offers: offers + 1, left: span.count, until });
+        Some((agent, span))
+    }
+
+    /// Makes offers that were not taken up to others.
+    pub fn handle_timeout(&mut self, now: Time) {
+        let late = self.open.iter().filter(|(_, offer)| offer.until.is_some_and(|until| until <= now));
+        let late: Vec<PeerId> = late.map(|(agent, _)| *agent).collect();
+        for agent in late {
+            self.withdraw(agent);
+            self.turn.push_back(agent);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.open.values().filter_map(|offer| offer.until).min()
+    }
+
+    /// Whether every piece has been sent to somebody, or found no taker.
+    pub fn is_out(&self) -> bool {
+        self.next as usize == self.lengths.len() && self.again.is_empty() && self.open.is_empty()
+    }
+
+    fn fresh(&mut self) -> Option<(Span, u8)> {
+        let count = self.lengths.len() as u32;
+        while self.next < count && self.out.contains(self.next) {
+            self.next += 1;
+        }
+        let first = self.next;
+        let mut bytes = u64::from(*self.lengths.get(first as usize)?);
+        let more = (first + 1..count).take_while(|piece| {
+            bytes += u64::from(self.lengths[*piece as usize]);
+            bytes <= self.settings.span_bytes && !self.out.contains(*piece)
+        });
+        let span = Span::new(first, 1 + more.count() as u32);
+        self.next += span.count;
+        Some((span, 0))
+    }
+
+    fn bytes(&self, span: Span) -> u64 {
+        span.range().map(|piece| u64::from(self.lengths[piece as usize])).sum()
+    }
+
+    fn withdraw(&mut self, agent: PeerId) {
+        let Some(offer) = self.open.remove(&agent) else { return };
+        self.open_bytes -= offer.bytes;
+        let is_out = offer.span.range().all(|piece| self.out.contains(piece));
+        if offer.offers < MOST_OFFERS && !is_out {
+            self.again.push_back((offer.span, offer.offers));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spread(pieces: usize, agents: u32) -> Spread {
+        let settings = SpreadSettings {
+            open_bytes: 30,
+            open_spans: 1,
+            span_bytes: 20,
+            patience: Duration::from_secs(1),
+        };
+        let mut spread = Spread::new(settings, vec![10; pieces]);
+        (0..agents).for_each(|agent| spread.joined(PeerId(agent)));
+        spread
+    }
+
+    fn offers(spread: &mut Spread, at: u64) -> Vec<(u32, Span)> {
+        let now = Time(Duration::from_secs(at));
+        std::iter::from_fn(|| spread.poll_offer(now).map(|(agent, span)| (agent.0, span))).collect()
+    }
+
+    #[test]
+    fn each_span_goes_to_one_agent_after_the_other_as_it_is_sent() {
+        let mut spread = spread(7, 3);
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2)), (1, Span::new(2, 2))]);
+        spread.asked(PeerId(0), Span::new(0, 2));
+        spread.sent(PeerId(0), 0);
+        assert_eq!(offers(&mut spread, 0), []);
+        spread.sent(PeerId(0), 1);
+        assert_eq!(offers(&mut spread, 0), [(2, Span::new(4, 2))]);
+        assert!(!spread.is_out());
+    }
+
+    #[test]
+    fn what_is_not_taken_up_is_offered_to_another() {
+        let mut spread = spread(2, 3);
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2))]);
+        assert_eq!(spread.poll_timeout(), Some(Time(Duration::from_secs(1))));
+        spread.handle_timeout(Time(Duration::from_secs(1)));
+        assert_eq!(offers(&mut spread, 1), [(1, Span::new(0, 2))]);
+        spread.asked(PeerId(1), Span::new(0, 2));
+        assert_eq!(spread.poll_timeout(), None);
+        spread.left(PeerId(1));
+        assert_eq!(offers(&mut spread, 2), [(2, Span::new(0, 2))]);
+        spread.left(PeerId(2));
+        assert_eq!(offers(&mut spread, 2), [(0, Span::new(0, 2))]);
+        spread.sent(PeerId(0), 0);
+        spread.sent(PeerId(0), 1);
+        assert!(spread.is_out());
+    }
+
+    #[test]
+    fn what_is_cancelled_is_offered_to_others() {
+        let mut spread = spread(6, 2);
+        spread.accepted(Span::new(0, 5));
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(5, 1))]);
+        spread.cancelled(PeerId(1), Span::new(2, 2));
+        assert_eq!(offers(&mut spread, 0), [(1, Span::new(2, 2))]);
+        assert!(spread.asked(PeerId(0), Span::new(5, 1)) && spread.asked(PeerId(1), Span::new(2, 2)));
+        spread.cancelled(PeerId(1), Span::new(2, 2));
+        spread.sent(PeerId(0), 5);
+        assert_eq!(offers(&mut spread, 0), [(1, Span::new(2, 2))]);
+    }
+
+    #[test]
+    fn what_was_asked_for_without_an_offer_is_offered_to_nobody() {
+        let mut spread = spread(4, 2);
+        assert!(!spread.asked(PeerId(0), Span::new(0, 3)));
+        spread.accepted(Span::new(0, 3));
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(3, 1))]);
+    }
+}
