@@ -201,6 +201,15 @@ fn a_silent_peer_is_asked_again_after_its_rest_only_if_it_is_the_only_hope() {
 }
 
 #[test]
+fn an_origin_that_offers_other_pieces_and_fell_silent_is_asked_again_when_nobody_else_has_what_is_wanted() {
+    let mut bench = Bench::new(2, 1);
+    bench.joined(ORIGIN, PeerKind::Origin).tell(Event::PeerHas { peer: ORIGIN, spans: Vec::new() });
+    assert!(!bench.requests().is_empty());
+    assert!(bench.pass(Duration::from_secs(1)).contains(&Action::GiveUp { peer: ORIGIN }));
+    assert!(!requests(&bench.pass(Duration::from_secs(3))).is_empty());
+}
+
+#[test]
 fn every_byte_resets_the_silence() {
     let mut bench = Bench::new(1, 1);
     let (request, ..) = bench.joined(ORIGIN, PeerKind::Origin).requests()[0];

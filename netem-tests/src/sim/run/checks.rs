@@ -26,3 +26,53 @@ pub(super) fn request(
         assert!(times == 0 || is_end_game, "{piece:?} is asked for twice with {missing} pieces missing");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rdcq_swarm::Time;
+    use rdcq_wire::{PieceIndex, PieceSet};
+
+    use super::*;
+
+    /// Checks a request for the second of so many pieces of which the first is held, beside others for the same.
+    fn check(pieces: u32, open: &[u32], peer: u32, piece: u32) {
+        let mut have = PieceSet::empty(pieces);
+        have.insert(PieceIndex(0));
+        let settings = Settings::default();
+        let swarm = Swarm::new(settings.clone(), vec![1; pieces as usize], have, 1, Time(Duration::ZERO));
+        let open = open.iter().map(|peer| (RequestId(0), PeerId(*peer), Span::new(1, 1)));
+        request(&swarm, &settings, &open.collect::<Vec<_>>(), PeerId(peer), Span::new(piece, 1));
+    }
+
+    #[test]
+    fn a_piece_may_be_asked_of_two_in_the_end_game() {
+        check(1000, &[], 1, 1);
+        check(10, &[1], 2, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "is asked for twice with 999 pieces missing")]
+    fn not_before() {
+        check(1000, &[1], 2, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "is asked for a third time")]
+    fn not_of_three() {
+        check(10, &[1, 2], 3, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "is asked of one peer twice")]
+    fn not_of_one_twice() {
+        check(10, &[1], 1, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "is verified and asked for")]
+    fn what_is_held_is_not_asked_for() {
+        check(10, &[], 1, 0);
+    }
+}

@@ -116,10 +116,15 @@ impl Swarm {
         }
     }
 
-    /// Whether a peer that was given up has a wanted piece that no usable peer has.
+    /// Whether a peer that was given up has a wanted piece that no usable peer has. An origin has what it never told of,
+    /// too.
     fn is_only_hope(&self, id: PeerId) -> bool {
         let has_origin = self.peers.origins().any(|(_, origin)| origin.is_usable());
-        !has_origin && self.peers.get(id).is_some_and(|peer| self.pieces.any_orphan(&peer.has))
+        let holds = |peer: &Peer| match peer.kind {
+            PeerKind::Origin => self.pieces.any_orphan(self.pieces.all()),
+            PeerKind::Agent => self.pieces.any_orphan(&peer.has),
+        };
+        !has_origin && self.peers.get(id).is_some_and(holds)
     }
 
     /// A peer that was given up may be asked again; what was measured of it no longer counts.
