@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdcq_env::Env;
-use rdcq_runtime::{Collector, Leases, Uploads, content, failure_of_store};
+use rdcq_runtime::{Collector, Leases, Seed, content, failure_of_store};
 use rdcq_store::{Begun, Check, ContentStore};
 use rdcq_transport::{IncomingCall, Refusal, Service};
 use rdcq_wire::message::{
@@ -15,7 +15,7 @@ use rdcq_wire::{Digest, ErrorCode, Kind, List, Manifest};
 pub(crate) struct Origin {
     env: Env,
     store: ContentStore,
-    uploads: Uploads,
+    seed: Seed,
     leases: Leases,
     collector: Collector,
     push_lease: Duration,
@@ -29,8 +29,8 @@ impl Origin {
         collector: Collector,
         push_lease: Duration,
     ) -> Self {
-        let uploads = Uploads::new(env.clone());
-        Self { env, store, uploads, leases, collector, push_lease }
+        let seed = Seed::new(env.clone(), store.clone());
+        Self { env, store, seed, leases, collector, push_lease }
     }
 
     /// Pins the content, and says what is missing of it.
@@ -125,8 +125,8 @@ impl Service for Origin {
             Kind::Seal => Box::pin(self.seal(call)).await,
             Kind::Release => Box::pin(self.release(call)).await,
             Kind::GetManifest => Box::pin(content::get_manifest(&self.store, call)).await,
-            Kind::GetPieces => Box::pin(content::get_pieces(&self.store, &self.uploads, call)).await,
-            Kind::Watch => Box::pin(content::watch(&self.store, call)).await,
+            Kind::GetPieces => Box::pin(self.seed.get_pieces(call)).await,
+            Kind::Watch => Box::pin(self.seed.watch(call)).await,
             Kind::Collect => Box::pin(self.collect(call)).await,
             kind => {
                 Err(Failure::new(ErrorCode::Unsupported, format!("an origin does not serve {kind}")).into())

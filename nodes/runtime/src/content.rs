@@ -7,7 +7,7 @@ use rdcq_transport::{IncomingCall, Refusal};
 use rdcq_wire::message::{
     Complete, Encoding, Failure, GetManifest, GetPieces, Have, MAX_SPAN_BYTES, ManifestBody, Pieces, Watch,
 };
-use rdcq_wire::{Digest, ErrorCode, List, Manifest, PieceSet, Span};
+use rdcq_wire::{Digest, ErrorCode, List, Manifest, PieceSet, Role, Span};
 use tokio::time::Instant;
 
 use crate::{Uploads, failure_of_store};
@@ -41,24 +41,50 @@ pub async fn get_manifest(store: &ContentStore, mut call: IncomingCall) -> Resul
     call.reply(&ManifestBody {}, vec![bytes.into()]).await
 }
 
-/// Answers [`GetPieces`] with as many of the pieces, from the first on, as are here and fit one body.
+/// Answers [`GetPieces`] with as many of the pieces, from the first on, as are here and fit one body; tells an agent to ask another
+/// if enough is under way.
 pub async fn get_pieces(
     store: &ContentStore,
     uploads: &Uploads,
     mut call: IncomingCall,
 ) -> Result<(), Refusal> {
-    let GetPieces { digest, span } = call.request()?;
-    let manifest = store.manifest(&digest).ok_or_else(|| not_here(&digest))?;
-    let have = store.have(&digest).ok_or_else(|| not_here(&digest))?;
-    let span = servable(&manifest, &have, span)
-        .ok_or_else(|| Failure::new(ErrorCode::NotFound, format!("{span:?} of {digest} are not here")))?;
-    let len = manifest.pieces.bytes_of_span(span).map_or(0, |range| range.end - range.start);
-    let mean = manifest.pieces.size() / u64::from(manifest.pieces.len()).max(1);
-    let under_way = uploads.admit(&call, len, mean)?;
-    let _room = call.reserve(len)?;
-    call.keep(under_way);
-    let bytes = store.read(&digest, span).await.map_err(|error| failure_of_store(&error))?;
-    call.reply(&Pieces { span, encoding: Encoding::Raw }, bytes).await
+    let wanted = Wanted::of(store, &call)?;
+    // Who is no agent has nobody else to ask.
+    if call.peer().roles.contains(Role::Agent) {
+        let under_way = uploads.admit(&call, wanted.bytes, wanted.mean)?;
+        call.on_end(|_| drop(under_way));
+    }
+    wanted.send(store, call).await
+}
+
+/// What of a request for pieces can be answered.
+pub(crate) struct Wanted {
+    pub(crate) digest: Digest,
+    pub(crate) span: Span,
+    /// The span's length in bytes.
+    pub(crate) bytes: u64,
+    /// That of a usual piece of the content.
+    pub(crate) mean: u64,
+}
+
+impl Wanted {
+    pub(crate) fn of(store: &ContentStore, call: &IncomingCall) -> Result<Self, Refusal> {
+        let GetPieces { digest, span } = call.request()?;
+        let manifest = store.manifest(&digest).ok_or_else(|| not_here(&digest))?;
+        let have = store.have(&digest).ok_or_else(|| not_here(&digest))?;
+        let span = servable(&manifest, &have, span)
+            .ok_or_else(|| Failure::new(ErrorCode::NotFound, format!("{span:?} of {digest} are not here")))?;
+        let bytes = manifest.pieces.bytes_of_span(span).map_or(0, |range| range.end - range.start);
+        let mean = manifest.pieces.size() / u64::from(manifest.pieces.len()).max(1);
+        Ok(Self { digest, span, bytes, mean })
+    }
+
+    pub(crate) async fn send(self, store: &ContentStore, mut call: IncomingCall) -> Result<(), Refusal> {
+        let Self { digest, span, bytes, .. } = self;
+        let _room = call.reserve(bytes)?;
+        let read = store.read(&digest, span).await.map_err(|error| failure_of_store(&error))?;
+        call.reply(&Pieces { span, encoding: Encoding::Raw }, read).await
+    }
 }
 
 /// The longest beginning of `span` whose pieces are all held and whose bytes fit one body; `None` if there is none.
@@ -126,7 +152,7 @@ async fn tell(call: &mut IncomingCall, told: &mut PieceSet, have: &PieceSet) -> 
     Ok(())
 }
 
-fn not_here(digest: &Digest) -> Failure {
+pub(crate) fn not_here(digest: &Digest) -> Failure {
     Failure::new(ErrorCode::NotFound, format!("{digest} is not here"))
 }
 

@@ -3,7 +3,7 @@
 //! A role's `App` is bound ([`Bound`]: its address is taken, nothing runs), then spawned ([`Running`]: the only handle
 //! needed to stop it). It stands on a [`Host`] — clock, disk, network, catalogues — which a simulation replaces as a
 //! whole. Around the apps, this crate holds what more than one role needs: serving content out of a store
-//! ([`content`]), keeping content that is in use and dropping what has no name any more ([`Leases`], [`Collector`]),
+//! ([`content`], by an origin to agents [`Seed`]), keeping content that is in use and dropping what has no name any more ([`Leases`], [`Collector`]),
 //! the driver that joins the pure swarm to the network ([`Download`]), and what a role tells
 //! of itself ([`Insight`], [`metrics`]); [`Reloads`] brings an operator's wish to the task that reads the settings.
 
@@ -20,6 +20,8 @@ pub mod metrics;
 mod refuse;
 mod reload;
 mod running;
+mod seed;
+mod spreads;
 mod status;
 mod uploads;
 
@@ -34,5 +36,6 @@ pub use leases::{Claim, Leases};
 pub use refuse::{failure_of_call, failure_of_store};
 pub use reload::{ReloadOrder, ReloadOrders, ReloadOutcome, Reloads};
 pub use running::{Bound, Member, Running, StartError, data_ports, repeat};
+pub use seed::Seed;
 pub use status::{Ends, Insight, InsightSource, Reading, TransferSource};
 pub use uploads::Uploads;

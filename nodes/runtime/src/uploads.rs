@@ -7,10 +7,10 @@ use rdcq_env::Env;
 use rdcq_swarm::{Time, Upload, UploadSettings};
 use rdcq_transport::IncomingCall;
 use rdcq_wire::message::Failure;
-use rdcq_wire::{ErrorCode, NodeId, Role};
+use rdcq_wire::{ErrorCode, NodeId};
 use tokio::time::Instant;
 
-/// The uploads of one role, all contents together: they share its way out.
+/// The uploads of one role to agents, all contents together: they share its way out.
 #[derive(Clone)]
 pub struct Uploads(Arc<Inner>);
 
@@ -32,28 +32,28 @@ impl Uploads {
     /// Nothing is under way.
     pub fn new(env: Env) -> Self {
         let started = env.now();
-        Self(Arc::new(Inner {
-            env,
-            started,
-            state: Mutex::new(rdcq_swarm::Uploads::new(UploadSettings::default())),
-        }))
+        let state = Mutex::new(rdcq_swarm::Uploads::new(UploadSettings::default()));
+        Self(Arc::new(Inner { env, started, state }))
     }
 
-    /// Counts what an agent asks for as under way, or says when to come back. Others than agents have nobody else to ask, and are
-    /// never sent away.
-    pub(crate) fn admit(
-        &self,
-        call: &IncomingCall,
-        bytes: u64,
-        piece: u64,
-    ) -> Result<Option<UnderWay>, Failure> {
-        if !call.peer().roles.contains(Role::Agent) {
-            return Ok(None);
-        }
+    /// Counts what an agent asks for as under way, or says when to come back.
+    pub(crate) fn admit(&self, call: &IncomingCall, bytes: u64, piece: u64) -> Result<UnderWay, Failure> {
         let to = call.peer().node.clone();
         let upload = Upload { bytes, piece, round_trip: call.round_trip() };
         self.state().asked(self.now(), &to, upload).map_err(busy)?;
-        Ok(Some(UnderWay { uploads: self.clone(), to, bytes }))
+        Ok(UnderWay { uploads: self.clone(), to, bytes })
+    }
+
+    /// Counts what an agent was offered as under way.
+    pub(crate) fn begin(&self, call: &IncomingCall, bytes: u64) -> UnderWay {
+        let to = call.peer().node.clone();
+        self.state().begun(self.now(), &to, bytes);
+        UnderWay { uploads: self.clone(), to, bytes }
+    }
+
+    /// Bytes a second that agents acknowledge; 0 if that was not measured yet.
+    pub(crate) fn rate(&self) -> f64 {
+        self.state().rate()
     }
 
     fn now(&self) -> Time {

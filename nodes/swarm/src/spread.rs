@@ -34,6 +34,12 @@ impl Default for SpreadSettings {
     }
 }
 
+/// What is on offer at once, as the time that the origin's way out needs for it, beyond the time until it is known to be sent.
+const OPEN: Duration = Duration::from_millis(30);
+/// The longest span in the same way, and in bytes.
+const SPAN: Duration = Duration::from_millis(20);
+const LONGEST_SPAN: u64 = 64 * 1024;
+
 /// An offer is made to so many agents, one after the other; nobody having taken it, the agents have it from elsewhere.
 const MOST_OFFERS: u8 = 8;
 
@@ -83,6 +89,12 @@ impl Spread {
             open: BTreeMap::new(),
             open_bytes: 0,
         }
+    }
+
+    /// The origin's way out carries so many bytes a second to agents, and what is sent is known to be after `delay`.
+    pub fn pace(&mut self, rate: f64, delay: Duration) {
+        self.settings.open_bytes = (rate * (OPEN + delay).as_secs_f64()) as u64;
+        self.settings.span_bytes = ((rate * SPAN.as_secs_f64()) as u64).min(LONGEST_SPAN);
     }
 
     /// An agent listens to what the origin has.

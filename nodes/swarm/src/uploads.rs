@@ -74,12 +74,17 @@ impl<K: Ord + Clone> Uploads<K> {
             // Half of it is gone by then.
             return Err((self.time_for(waiting) / 2).clamp(*RETRY.start(), *RETRY.end()));
         }
+        self.begun(now, by, upload.bytes);
+        Ok(())
+    }
+
+    /// Counts as under way what is sent in any case.
+    pub fn begun(&mut self, now: Time, by: &K, bytes: u64) {
         if self.under_way.is_empty() {
             self.sample = Some((now, 0));
         }
         let entry = self.under_way.entry(by.clone()).or_insert(UnderWay { bytes: 0, moved: now });
-        entry.bytes += upload.bytes;
-        Ok(())
+        entry.bytes += bytes;
     }
 
     /// What was counted has arrived, or is no longer wanted.

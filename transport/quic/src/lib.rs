@@ -55,6 +55,7 @@ pub use network::{Binding, Network, Plane, Udp};
 pub use pool::Pool;
 pub use service::{IncomingCall, Refusal, Reserved, Service};
 pub use socket::{Flusher, JoiningSocket, SendFigures};
+pub use stream::ReplyEnd;
 
 /// The version of the protocol that this crate speaks; the ALPN identifier names it, too.
 pub const PROTOCOL_VERSION: u16 = 1;

@@ -17,7 +17,7 @@ use crate::endpoint::{Dispatch, Shared};
 use crate::link::Link;
 use crate::service::{Parts, Reply, busy};
 use crate::soon;
-use crate::stream::{Receiver, Sender, close};
+use crate::stream::{Receiver, ReplyEnd, Sender, close};
 use crate::{Body, CallError, IncomingCall, Refusal, Scope, Service};
 
 /// How long a reply may at least take to arrive once the handler is done, however little time the caller gave. A caller
@@ -280,6 +280,7 @@ fn refuse(sender: Sender, context: Context, failure: Failure) -> BoxFuture<'stat
 }
 
 async fn say_failure(mut sender: Sender, context: Context, failure: Failure) {
+    sender.tell_end(ReplyEnd::Lost);
     if sender.is_torn() {
         return sender.reset(ResetCode::Failed);
     }
@@ -302,7 +303,8 @@ async fn end(mut sender: Sender, arrival: Instant) {
         return sender.reset(ResetCode::Failed);
     }
     sender.end();
-    if timeout_at(arrival, sender.delivered()).await.is_ok() {
+    if let Ok(end) = timeout_at(arrival, sender.delivered()).await {
+        sender.tell_end(end);
         sender.settle();
     }
 }
@@ -314,5 +316,6 @@ fn end_short(mut sender: Sender) {
         return sender.reset(ResetCode::Failed);
     }
     sender.end();
+    sender.tell_end(ReplyEnd::Arrived);
     sender.settle();
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::{BytesInFlight, Reservation};
 use crate::call::body_len;
 use crate::link::Link;
-use crate::stream::{Sender, decode_as};
+use crate::stream::{ReplyEnd, Sender, decode_as};
 use crate::{Body, CallError, Scope};
 
 /// What a role does when it is asked.
@@ -138,10 +138,11 @@ impl IncomingCall {
         Ok(Reserved { _reservation: reservation, call, bytes })
     }
 
-    /// Keeps something until the caller has the whole of a reply that is longer than some datagrams, or never will.
-    pub fn keep(&mut self, what: impl Send + Sync + 'static) {
-        if let Some(sender) = &mut self.0.reply.sender {
-            sender.keep(what);
+    /// Has something done when the caller has the whole reply, or never will; at once, if the call is over already.
+    pub fn on_end(&mut self, tell: impl FnOnce(ReplyEnd) + Send + Sync + 'static) {
+        match &mut self.0.reply.sender {
+            Some(sender) => sender.on_end(Box::new(tell)),
+            None => tell(ReplyEnd::Lost),
         }
     }
 

@@ -38,13 +38,25 @@ pub(crate) struct Sender {
     written: u64,
     /// Asks for what bodies take of the node's bandwidth; none where nothing waits.
     pace: Option<Box<Pace>>,
-    /// Dropped when the peer has everything, or never will.
-    kept: Option<Box<dyn Send + Sync>>,
+    /// Told when the peer has everything, or never will.
+    on_end: Option<OnEnd>,
 }
+
+/// How a reply ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyEnd {
+    /// The caller has all of it, or will: it is short and on its way.
+    Arrived,
+    /// The caller does not want it any more, is gone, or was too slow.
+    Lost,
+}
+
+/// Told of a reply's end.
+pub(crate) type OnEnd = Box<dyn FnOnce(ReplyEnd) + Send + Sync>;
 
 impl Sender {
     pub(crate) const fn new(stream: quinn::SendStream, on_drop: ResetCode) -> Self {
-        Self { stream, on_drop: Some(on_drop), torn: false, written: 0, pace: None, kept: None }
+        Self { stream, on_drop: Some(on_drop), torn: false, written: 0, pace: None, on_end: None }
     }
 
     /// Has bodies wait for their turn in a class if they are of pieces; control never waits.
@@ -54,9 +66,16 @@ impl Sender {
         }
     }
 
-    /// Keeps something as long as what is written here is on its way.
-    pub(crate) fn keep(&mut self, what: impl Send + Sync + 'static) {
-        self.kept = Some(Box::new(what));
+    /// Has something done once it is known how what is written here ends.
+    pub(crate) fn on_end(&mut self, tell: OnEnd) {
+        self.on_end = Some(tell);
+    }
+
+    /// Says how it ended, once.
+    pub(crate) fn tell_end(&mut self, end: ReplyEnd) {
+        if let Some(tell) = self.on_end.take() {
+            tell(end);
+        }
     }
 
     /// What of a chunk is written next.
@@ -148,10 +167,13 @@ impl Sender {
         self.on_drop = Some(code);
     }
 
-    /// Resolves when the peer has all of an ended stream, or no longer wants it.
-    pub(crate) async fn delivered(&self) {
-        // Either way there is nothing more to be done.
-        let _ = self.stream.stopped().await;
+    /// Resolves when the peer has all of an ended stream, or no longer wants it: says which.
+    pub(crate) async fn delivered(&self) -> ReplyEnd {
+        match self.stream.stopped().await {
+            // As in [`Self::unwanted`].
+            Ok(code) if code.is_none_or(|code| code.into_inner() == 0) => ReplyEnd::Arrived,
+            Ok(_) | Err(_) => ReplyEnd::Lost,
+        }
     }
 
     /// Resolves when the peer no longer wants what is sent, or is gone.
@@ -167,6 +189,7 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
+        self.tell_end(ReplyEnd::Lost);
         if let Some(code) = self.on_drop {
             // An error means that it has been reset already, or everything has arrived.
             let _ = self.stream.reset(VarInt::from_u32(code.number()));

@@ -1,0 +1,80 @@
+//! Serving whole content to agents that fetch it together: what an origin does beyond [`content`].
+
+use rdcq_env::Env;
+use rdcq_store::ContentStore;
+use rdcq_transport::{IncomingCall, Refusal};
+use rdcq_wire::message::{Complete, Failure, Have, Watch};
+use rdcq_wire::{ErrorCode, List, Role};
+
+use crate::Uploads;
+use crate::content::{self, Wanted};
+use crate::spreads::{Asked, Seat, Spreads};
+
+/// Serves whole content to agents. Each is offered other pieces, for an agent knows only some of those that fetch the same, and
+/// what none of these holds all of them would ask for.
+pub struct Seed {
+    store: ContentStore,
+    uploads: Uploads,
+    spreads: Spreads,
+}
+
+impl Seed {
+    /// Serves what is in a store.
+    pub fn new(env: Env, store: ContentStore) -> Self {
+        Self { store, uploads: Uploads::new(env.clone()), spreads: Spreads::new(env) }
+    }
+
+    /// Answers [`Watch`]: to an agent with what it may ask for, piece by piece, if the content is whole here.
+    pub async fn watch(&self, call: IncomingCall) -> Result<(), Refusal> {
+        let Watch { digest } = call.request()?;
+        if !call.peer().roles.contains(Role::Agent) || !self.store.is_complete(&digest) {
+            return content::watch(&self.store, call).await;
+        }
+        let manifest = self.store.manifest(&digest).ok_or_else(|| content::not_here(&digest))?;
+        let seat = self.spreads.join(&digest, &manifest, &call.peer().node);
+        offer(seat, call).await
+    }
+
+    /// Answers [`GetPieces`](rdcq_wire::message::GetPieces): what an agent was offered it gets at once.
+    pub async fn get_pieces(&self, mut call: IncomingCall) -> Result<(), Refusal> {
+        let wanted = Wanted::of(&self.store, &call)?;
+        let (node, span) = (call.peer().node.clone(), wanted.span);
+        if call.peer().roles.contains(Role::Agent) {
+            let content = self.spreads.of(&wanted.digest);
+            let asked = content.as_ref().map_or(Asked::Otherwise, |content| content.asked(&node, span));
+            let under_way = match asked {
+                Asked::Offered => self.uploads.begin(&call, wanted.bytes),
+                Asked::Otherwise => self.uploads.admit(&call, wanted.bytes, wanted.mean)?,
+            };
+            if let Some(content) = &content {
+                content.accepted(asked, span, self.uploads.rate(), call.round_trip());
+            }
+            call.on_end(move |end| {
+                drop(under_way);
+                if let Some(content) = content {
+                    content.ended(&node, span, end);
+                }
+            });
+        }
+        wanted.send(&self.store, call).await
+    }
+}
+
+/// Tells an agent of what it is offered, until it has heard enough.
+async fn offer(mut seat: Seat, mut call: IncomingCall) -> Result<(), Refusal> {
+    let have = |spans| Have { spans, complete: Complete::Partial };
+    // That it is not to ask for everything.
+    call.reply(&have(List::default()), Vec::new()).await?;
+    loop {
+        tokio::select! {
+            biased;
+            () = call.cancelled() => return Err(Refusal::Gone),
+            () = call.draining() => return Err(Failure::new(ErrorCode::ShuttingDown, "going away").into()),
+            span = seat.offers.recv() => match span {
+                Some(span) => call.reply(&have(List::first_of([span])), Vec::new()).await?,
+                // The same agent has begun to listen anew.
+                None => return Ok(()),
+            },
+        }
+    }
+}
