@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rdcq_store::ContentStore;
+use rdcq_swarm::Claim;
 use rdcq_transport::{IncomingCall, Refusal};
 use rdcq_wire::message::{
     Complete, Encoding, Failure, GetManifest, GetPieces, Have, MAX_SPAN_BYTES, ManifestBody, Pieces, Watch,
@@ -51,7 +52,7 @@ pub async fn get_pieces(
     let wanted = Wanted::of(store, &call)?;
     // Who is no agent has nobody else to ask.
     if call.peer().roles.contains(Role::Agent) {
-        let under_way = uploads.admit(&call, wanted.bytes, wanted.mean)?;
+        let under_way = uploads.admit(&call, Claim::Usual, wanted.bytes, wanted.mean).await?;
         call.on_end(|_| drop(under_way));
     }
     wanted.send(store, call).await

@@ -2,6 +2,7 @@
 
 use rdcq_env::Env;
 use rdcq_store::ContentStore;
+use rdcq_swarm::Claim;
 use rdcq_transport::{IncomingCall, Refusal};
 use rdcq_wire::message::{Complete, Failure, Have, Watch};
 use rdcq_wire::{ErrorCode, List, Role};
@@ -42,10 +43,11 @@ impl Seed {
         if call.peer().roles.contains(Role::Agent) {
             let content = self.spreads.of(&wanted.digest);
             let asked = content.as_ref().map_or(Asked::Otherwise, |content| content.asked(&node, span));
-            let under_way = match asked {
-                Asked::Offered => self.uploads.begin(&call, wanted.bytes),
-                Asked::Otherwise => self.uploads.admit(&call, wanted.bytes, wanted.mean)?,
+            let claim = match asked {
+                Asked::Offered => Claim::Offered,
+                Asked::Otherwise => Claim::Usual,
             };
+            let under_way = self.uploads.admit(&call, claim, wanted.bytes, wanted.mean).await?;
             if let Some(content) = &content {
                 content.accepted(asked, span, self.uploads.rate(), call.round_trip());
             }

@@ -27,7 +27,7 @@ impl Default for SpreadSettings {
     fn default() -> Self {
         Self {
             open_bytes: 1024 * 1024,
-            open_spans: 4,
+            open_spans: 8,
             span_bytes: 64 * 1024,
             patience: Duration::from_millis(100),
         }
@@ -35,10 +35,12 @@ impl Default for SpreadSettings {
 }
 
 /// What is on offer at once, as the time that the origin's way out needs for it, beyond the time until it is known to be sent.
-const OPEN: Duration = Duration::from_millis(30);
+const OPEN: Duration = Duration::from_millis(150);
 /// The longest span in the same way, and in bytes.
 const SPAN: Duration = Duration::from_millis(20);
 const LONGEST_SPAN: u64 = 64 * 1024;
+/// The longest span where agents are few.
+const LONGEST_SHARE: u64 = 1024 * 1024;
 
 /// An offer is made to so many agents, one after the other; nobody having taken it, the agents have it from elsewhere.
 const MOST_OFFERS: u8 = 8;
@@ -94,7 +96,10 @@ impl Spread {
     /// The origin's way out carries so many bytes a second to agents, and what is sent is known to be after `delay`.
     pub fn pace(&mut self, rate: f64, delay: Duration) {
         self.settings.open_bytes = (rate * (OPEN + delay).as_secs_f64()) as u64;
-        self.settings.span_bytes = ((rate * SPAN.as_secs_f64()) as u64).min(LONGEST_SPAN);
+        let short = ((rate * SPAN.as_secs_f64()) as u64).min(LONGEST_SPAN);
+        // Few agents have one offer each, and are to keep the way out busy all the same.
+        let share = self.settings.open_bytes / self.agents.len().max(1) as u64;
+        self.settings.span_bytes = short.max(share.min(LONGEST_SHARE));
     }
 
     /// An agent listens to what the origin has.

@@ -1,6 +1,6 @@
 //! The sender's side: whether what is asked for is sent now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::time::Time;
@@ -8,35 +8,53 @@ use crate::time::Time;
 /// How much a node may have under way to others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadSettings {
-    /// Pieces of the usual length that may always be under way: one is sent while the next ones wait.
+    /// Pieces of the usual length that may always be under way: one is sent while the next is read.
     pub least_pieces: u32,
-    /// Time for which what is under way may wait, at the rate that peers acknowledge at, beyond its way there and back. With more,
-    /// others are told to ask elsewhere: see `POLICIES.md`.
-    pub queue: Duration,
+    /// Time for which what is under way may wait in the network, at the rate that peers acknowledge at, beyond its way there and
+    /// back. With more, what is sent to many at once overflows queues that each connection alone would respect.
+    pub network_queue: Duration,
+    /// Time for which what is asked for may wait here before it is under way, and pieces that may in any case. With more, who asks
+    /// is told to ask elsewhere: see `POLICIES.md`.
+    pub own_queue: Duration,
+    /// See [`Self::own_queue`].
+    pub own_pieces: u32,
 }
 
 impl Default for UploadSettings {
     fn default() -> Self {
-        Self { least_pieces: 4, queue: Duration::from_millis(100) }
+        Self {
+            least_pieces: 2,
+            network_queue: Duration::from_millis(60),
+            own_queue: Duration::from_millis(100),
+            own_pieces: 2,
+        }
     }
 }
 
 /// The time over which a rate is measured at least: some datagrams even on slow links.
-const SAMPLE: Duration = Duration::from_millis(50);
+const SAMPLE: Duration = Duration::from_millis(200);
+/// How much of a sample counts that is above what was measured before, and of one that is below: who sends less than it could is not
+/// to take that for what it can.
+const RISE: f64 = 0.5;
+const FALL: f64 = 0.05;
 /// Who acknowledges nothing for so long, beyond twice the time that what is under way takes, no longer holds others up.
 const STUCK: Duration = Duration::from_secs(1);
 /// How long somebody is told to ask elsewhere, at least and at most.
 const RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(500);
 
-/// What a node has under way to others, from the request until the last byte is acknowledged, and how fast that goes.
+/// What a node has under way to others, from the first byte sent until the last is acknowledged, how fast that goes, and what waits
+/// for it.
 ///
-/// Where everybody asks many, some senders have long queues while others stand idle, and what is asked of all at once
-/// overflows the queues on the way. A sender that refuses what would wait for long says so to whom it can ask elsewhere.
+/// Where everybody asks many, some senders have long queues while others stand idle. A sender that refuses what would wait for
+/// long says so to whom it can ask elsewhere.
 #[derive(Debug)]
 pub struct Uploads<K> {
     settings: UploadSettings,
     /// What is under way, by whom it is for.
     under_way: BTreeMap<K, UnderWay>,
+    /// What waits, in the order in which it was asked for.
+    queue: VecDeque<(Ticket, K, Upload)>,
+    next: Ticket,
     /// Bytes a second that peers acknowledge while something is under way; 0 if that was not measured yet.
     rate: f64,
     sample: Option<(Time, u64)>,
@@ -58,36 +76,82 @@ pub struct Upload {
     pub piece: u64,
     /// The shortest time that anything took to the asking peer and back.
     pub round_trip: Duration,
+    /// Whether it may be refused.
+    pub claim: Claim,
+}
+
+/// Why somebody asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// It may have the same of others.
+    Usual,
+    /// It was offered what it asks for, and is served in any case.
+    Offered,
+}
+
+/// The number of something that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(u64);
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It is served.
+    Now,
+    /// It is once [`Uploads::poll_begun`] says so.
+    Later(Ticket),
+    /// Somebody else is to be asked, or the same again after this time.
+    Elsewhere(Duration),
 }
 
 impl<K: Ord + Clone> Uploads<K> {
     /// Nothing is under way.
     pub const fn new(settings: UploadSettings) -> Self {
-        Self { settings, under_way: BTreeMap::new(), rate: 0.0, sample: None }
-    }
-
-    /// Somebody asks for something. Counts it as under way, or says for how long to ask elsewhere.
-    pub fn asked(&mut self, now: Time, by: &K, upload: Upload) -> Result<(), Duration> {
-        let others = self.under_way.len() - usize::from(self.under_way.contains_key(by));
-        let waiting = self.waiting(now);
-        if others > 0 && waiting >= self.most(upload) {
-            // Half of it is gone by then.
-            return Err((self.time_for(waiting) / 2).clamp(*RETRY.start(), *RETRY.end()));
+        Self {
+            settings,
+            under_way: BTreeMap::new(),
+            queue: VecDeque::new(),
+            next: Ticket(0),
+            rate: 0.0,
+            sample: None,
         }
-        self.begun(now, by, upload.bytes);
-        Ok(())
     }
 
-    /// Counts as under way what is sent in any case.
-    pub fn begun(&mut self, now: Time, by: &K, bytes: u64) {
-        if self.under_way.is_empty() {
-            self.sample = Some((now, 0));
+    /// Somebody asks for something.
+    pub fn asked(&mut self, now: Time, by: &K, upload: Upload) -> Turn {
+        if self.queue.is_empty() && self.has_room(now, by, upload) {
+            self.begin(now, by, upload.bytes);
+            return Turn::Now;
         }
-        let entry = self.under_way.entry(by.clone()).or_insert(UnderWay { bytes: 0, moved: now });
-        entry.bytes += bytes;
+        let queued: u64 = self.queue.iter().map(|(.., upload)| upload.bytes).sum();
+        let least = u64::from(self.settings.own_pieces) * upload.piece;
+        if upload.claim == Claim::Usual && queued >= self.in_time(self.settings.own_queue).max(least) {
+            let wait = self.time_for(queued + self.waiting(now));
+            return Turn::Elsewhere(wait.clamp(*RETRY.start(), *RETRY.end()));
+        }
+        let ticket = self.next;
+        self.next = Ticket(ticket.0 + 1);
+        self.queue.push_back((ticket, by.clone(), upload));
+        Turn::Later(ticket)
     }
 
-    /// What was counted has arrived, or is no longer wanted.
+    /// What waited and is served now; `None` until something arrives, or time passes.
+    pub fn poll_begun(&mut self, now: Time) -> Option<Ticket> {
+        let (ticket, by, upload) = self.queue.front().cloned()?;
+        if !self.has_room(now, &by, upload) {
+            return None;
+        }
+        self.queue.pop_front();
+        self.begin(now, &by, upload.bytes);
+        Some(ticket)
+    }
+
+    /// What waited is no longer wanted.
+    pub fn abandon(&mut self, ticket: Ticket) {
+        self.queue.retain(|(waiting, ..)| *waiting != ticket);
+    }
+
+    /// What was served has arrived, or is no longer wanted.
     pub fn done(&mut self, now: Time, by: &K, bytes: u64) {
         if let Some(entry) = self.under_way.get_mut(by) {
             entry.bytes = entry.bytes.saturating_sub(bytes);
@@ -104,17 +168,43 @@ impl<K: Ord + Clone> Uploads<K> {
         self.rate
     }
 
-    /// For how long what is asked for now would wait.
-    pub fn wait(&self, now: Time) -> Duration {
-        self.time_for(self.waiting(now))
+    /// When [`Self::poll_begun`] is due, should nothing arrive before.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let stuck = self.stuck_after();
+        let due = self.under_way.values().map(|entry| entry.moved + stuck).min();
+        due.filter(|_| !self.queue.is_empty())
+    }
+
+    /// One that has all to itself is limited by its connection alone.
+    fn has_room(&self, now: Time, by: &K, upload: Upload) -> bool {
+        let others = self.under_way.len() - usize::from(self.under_way.contains_key(by));
+        let least = u64::from(self.settings.least_pieces) * upload.piece;
+        let most = self.in_time(self.settings.network_queue + upload.round_trip).max(least);
+        let waiting = self.waiting(now);
+        others == 0 || waiting == 0 || waiting + upload.bytes <= most
+    }
+
+    fn begin(&mut self, now: Time, by: &K, bytes: u64) {
+        if self.under_way.is_empty() {
+            self.sample = Some((now, 0));
+        }
+        let entry = self.under_way.entry(by.clone()).or_insert(UnderWay { bytes: 0, moved: now });
+        entry.bytes += bytes;
     }
 
     /// Bytes under way to those who move.
     fn waiting(&self, now: Time) -> u64 {
-        let all = self.under_way.values().map(|entry| entry.bytes).sum();
-        let stuck = STUCK + 2 * self.time_for(all);
+        let stuck = self.stuck_after();
         let moving = self.under_way.values().filter(|entry| now.since(entry.moved) < stuck);
         moving.map(|entry| entry.bytes).sum()
+    }
+
+    fn stuck_after(&self) -> Duration {
+        STUCK + 2 * self.time_for(self.under_way.values().map(|entry| entry.bytes).sum())
+    }
+
+    fn in_time(&self, time: Duration) -> u64 {
+        (self.rate * time.as_secs_f64()) as u64
     }
 
     fn time_for(&self, bytes: u64) -> Duration {
@@ -125,19 +215,14 @@ impl<K: Ord + Clone> Uploads<K> {
         }
     }
 
-    fn most(&self, Upload { piece, round_trip, .. }: Upload) -> u64 {
-        let least = u64::from(self.settings.least_pieces) * piece;
-        let at_rate = self.rate * (self.settings.queue + round_trip).as_secs_f64();
-        least.max(at_rate as u64)
-    }
-
     fn measure(&mut self, now: Time, bytes: u64) {
         let Some((since, sum)) = &mut self.sample else { return };
         *sum += bytes;
         let passed = now.since(*since);
         if passed >= SAMPLE {
             let rate = *sum as f64 / passed.as_secs_f64();
-            self.rate = if self.rate > 0.0 { f64::midpoint(self.rate, rate) } else { rate };
+            let part = if rate > self.rate { RISE } else { FALL };
+            self.rate = if self.rate > 0.0 { self.rate + part * (rate - self.rate) } else { rate };
             self.sample = Some((now, 0));
         }
         if self.under_way.is_empty() {
@@ -157,36 +242,64 @@ mod tests {
     }
 
     fn upload(bytes: u64) -> Upload {
-        Upload { bytes, piece: PIECE, round_trip: Duration::ZERO }
+        Upload { bytes, piece: PIECE, round_trip: Duration::ZERO, claim: Claim::Usual }
+    }
+
+    fn uploads() -> Uploads<u32> {
+        Uploads::new(UploadSettings::default())
     }
 
     #[test]
-    fn who_asks_alone_is_never_refused() {
-        let mut uploads = Uploads::new(UploadSettings::default());
-        (0..50).for_each(|_| assert_eq!(uploads.asked(at(0), &1, upload(PIECE)), Ok(())));
-        assert!(uploads.asked(at(0), &2, upload(PIECE)).is_err(), "a second one waits for too much");
+    fn who_asks_alone_is_never_held_up() {
+        let mut uploads = uploads();
+        (0..50).for_each(|_| assert_eq!(uploads.asked(at(0), &1, upload(PIECE)), Turn::Now));
+        assert!(matches!(uploads.asked(at(0), &2, upload(PIECE)), Turn::Later(_)));
     }
 
     #[test]
-    fn a_few_pieces_may_always_be_under_way() {
-        let mut uploads = Uploads::new(UploadSettings::default());
-        let taken = (0..10).filter(|peer| uploads.asked(at(0), peer, upload(PIECE)).is_ok()).count();
-        assert_eq!(taken, 4);
+    fn of_many_some_are_served_some_wait_and_others_ask_elsewhere() {
+        let mut uploads = uploads();
+        let turns: Vec<Turn> = (0..6).map(|peer| uploads.asked(at(0), &peer, upload(PIECE))).collect();
+        let elsewhere = Turn::Elsewhere(Duration::from_millis(10));
+        let later = |ticket| Turn::Later(Ticket(ticket));
+        assert_eq!(turns, [Turn::Now, Turn::Now, later(0), later(1), elsewhere, elsewhere]);
+        assert_eq!(uploads.poll_begun(at(1)), None);
         uploads.done(at(1), &0, PIECE);
-        assert_eq!(uploads.asked(at(1), &9, upload(PIECE)), Ok(()));
-        assert!(uploads.asked(at(1), &8, upload(PIECE)).is_err());
+        assert_eq!((uploads.poll_begun(at(1)), uploads.poll_begun(at(1))), (Some(Ticket(0)), None));
+        // Nobody overtakes who waits.
+        assert_eq!(uploads.asked(at(1), &9, upload(PIECE)), later(2));
+    }
+
+    #[test]
+    fn what_was_offered_is_never_refused() {
+        let mut uploads = uploads();
+        let offered = Upload { claim: Claim::Offered, ..upload(PIECE) };
+        let turns = (0..100).map(|peer| uploads.asked(at(0), &peer, offered));
+        assert_eq!(turns.filter(|turn| matches!(turn, Turn::Later(_))).count(), 98);
+    }
+
+    #[test]
+    fn who_gives_up_makes_room_for_the_next() {
+        let mut uploads = uploads();
+        (0..4).for_each(|peer| drop(uploads.asked(at(0), &peer, upload(PIECE))));
+        uploads.abandon(Ticket(0));
+        uploads.done(at(1), &0, PIECE);
+        assert_eq!(uploads.poll_begun(at(1)), Some(Ticket(1)));
     }
 
     /// Two peers, always asking, and a link that carries so many pieces a second. Returns how many are under way then.
     fn keep_busy(uploads: &mut Uploads<u32>, pieces_a_second: u64) -> usize {
-        // Somebody else, or the first one would be alone.
-        uploads.asked(at(0), &0, upload(1)).unwrap();
-        let mut open = std::collections::VecDeque::new();
+        let mut open = VecDeque::new();
         for step in 0..5 * pieces_a_second {
             let now = at(1000 * step / pieces_a_second);
             for peer in [1, 2].into_iter().cycle().take(1000) {
-                if uploads.asked(now, &peer, upload(PIECE)).is_ok() {
-                    open.push_back(peer);
+                if open.len() > 1 && open.iter().all(|other| *other == peer) {
+                    continue;
+                }
+                match uploads.asked(now, &peer, upload(PIECE)) {
+                    Turn::Now => open.push_back(peer),
+                    Turn::Later(ticket) => uploads.abandon(ticket),
+                    Turn::Elsewhere(_) => {}
                 }
             }
             open.pop_front().into_iter().for_each(|peer| uploads.done(now, &peer, PIECE));
@@ -196,35 +309,27 @@ mod tests {
 
     #[test]
     fn fast_links_have_more_under_way() {
-        let mut uploads = Uploads::new(UploadSettings::default());
+        let mut uploads = uploads();
         let most = keep_busy(&mut uploads, 1000);
-        assert!((80..=120).contains(&most), "100 pieces are 100 ms: {most}");
-    }
-
-    #[test]
-    fn who_is_refused_comes_back_when_half_is_gone() {
-        let mut uploads = Uploads::new(UploadSettings::default());
-        keep_busy(&mut uploads, 1000);
-        let refused = (0..1000).find_map(|_| uploads.asked(at(5000), &9, upload(PIECE)).err());
-        let retry = refused.unwrap();
-        assert!((Duration::from_millis(40)..Duration::from_millis(60)).contains(&retry), "{retry:?}");
+        assert!((55..=65).contains(&most), "60 pieces are 60 ms: {most}");
     }
 
     #[test]
     fn who_takes_nothing_holds_nobody_up_for_long() {
-        let mut uploads = Uploads::new(UploadSettings::default());
-        uploads.asked(at(0), &1, upload(4 * PIECE)).unwrap();
-        assert!(uploads.asked(at(900), &2, upload(PIECE)).is_err());
-        assert_eq!(uploads.asked(at(1000), &2, upload(PIECE)), Ok(()));
+        let mut uploads = uploads();
+        assert_eq!(uploads.asked(at(0), &1, upload(4 * PIECE)), Turn::Now);
+        assert!(matches!(uploads.asked(at(900), &2, upload(PIECE)), Turn::Later(_)));
+        assert_eq!(uploads.poll_timeout(), Some(at(1000)));
+        assert!(uploads.poll_begun(at(1000)).is_some());
     }
 
     #[test]
     fn idle_time_is_no_slow_rate() {
-        let mut uploads = Uploads::new(UploadSettings::default());
-        uploads.asked(at(0), &1, upload(PIECE)).unwrap();
+        let mut uploads = uploads();
+        assert_eq!(uploads.asked(at(0), &1, upload(PIECE)), Turn::Now);
         uploads.done(at(100), &1, PIECE);
         let rate = uploads.rate();
-        uploads.asked(at(60_000), &1, upload(PIECE)).unwrap();
+        assert_eq!(uploads.asked(at(60_000), &1, upload(PIECE)), Turn::Now);
         uploads.done(at(60_100), &1, PIECE);
         assert!((uploads.rate() - rate).abs() < 1.0, "{} and {rate}", uploads.rate());
     }

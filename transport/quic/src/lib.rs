@@ -51,7 +51,7 @@ pub use error::{CallError, ConnectError, Lost, OpenError};
 pub use exchange::{Exchange, Frame};
 pub use limits::{Congestion, DataPorts, Limits};
 pub use link::Expected;
-pub use network::{Binding, Network, Plane, Udp};
+pub use network::{Binding, DataThread, Network, Plane, Udp};
 pub use pool::Pool;
 pub use service::{IncomingCall, Refusal, Reserved, Service};
 pub use socket::{Flusher, JoiningSocket, SendFigures};

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Once};
 use std::time::Instant;
 
@@ -59,7 +60,16 @@ pub struct Binding {
 /// The machine's UDP.
 #[derive(Debug, Clone, Default)]
 pub struct Udp {
-    data: Arc<[Handle]>,
+    data: Arc<[DataThread]>,
+}
+
+/// A thread that drives data sockets.
+#[derive(Debug, Clone)]
+pub struct DataThread {
+    /// Its single-threaded runtime.
+    pub handle: Handle,
+    /// Counts the datagrams that come to its sockets.
+    pub received: Arc<AtomicU64>,
 }
 
 impl Udp {
@@ -68,11 +78,11 @@ impl Udp {
 
     /// Drives each data socket on a single-threaded runtime of its own, so that a connection's datagrams, its requests and
     /// its bytes stay on one core. Without any, everything runs where the endpoint is opened.
-    pub fn with_data_threads(threads: Vec<Handle>) -> Self {
+    pub fn with_data_threads(threads: Vec<DataThread>) -> Self {
         Self { data: threads.into() }
     }
 
-    fn thread(&self, plane: Plane) -> Option<&Handle> {
+    fn thread(&self, plane: Plane) -> Option<&DataThread> {
         match plane {
             Plane::Control => None,
             Plane::Data(number) => self.data.get(usize::from(number) % self.data.len().max(1)),
@@ -86,17 +96,19 @@ impl Network for Udp {
         warn_if_short(bound.receive_buffer.min(bound.send_buffer), Self::BUFFER_BYTES);
         let thread = self.thread(plane).cloned();
         let runtime: Arc<dyn Runtime> = match &thread {
-            Some(thread) => Arc::new(OnThread(thread.clone())),
+            Some(thread) => Arc::new(OnThread(thread.handle.clone())),
             None => Arc::new(TokioRuntime),
         };
         let socket = runtime.wrap_udp_socket(bound.socket)?;
         let Some(thread) = thread else {
             return Ok(Binding { socket, runtime, figures: None, tasks: None });
         };
+        let handle = thread.handle.clone();
         // On a thread of their own, and nowhere else, batches can be joined.
-        let socket = JoiningSocket::wrap(socket, |flusher| drop(thread.spawn(flusher)));
+        let socket =
+            JoiningSocket::wrap(socket, thread.received, |flusher| drop(thread.handle.spawn(flusher)));
         let figures = Some(socket.figures());
-        Ok(Binding { socket, runtime, figures, tasks: Some(thread) })
+        Ok(Binding { socket, runtime, figures, tasks: Some(handle) })
     }
 
     fn data_threads(&self) -> usize {

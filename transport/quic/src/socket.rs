@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
@@ -61,6 +61,7 @@ struct Shared {
     inner: Arc<dyn AsyncUdpSocket>,
     held: Mutex<Held>,
     figures: Arc<SendFigures>,
+    received: Arc<AtomicU64>,
 }
 
 /// What was accepted and not sent yet.
@@ -76,9 +77,13 @@ struct Held {
 }
 
 impl JoiningSocket {
-    /// Wraps a socket. `spawn` must run the flusher until it ends, which it does when the socket is dropped.
-    pub fn wrap(inner: Arc<dyn AsyncUdpSocket>, spawn: impl FnOnce(Flusher)) -> Arc<Self> {
-        let shared = Arc::new(Shared { inner, held: Mutex::default(), figures: Arc::default() });
+    /// Wraps a socket, and counts in `received` the datagrams that come to it. `spawn` must run the flusher until it ends, which it does when the socket is dropped.
+    pub fn wrap(
+        inner: Arc<dyn AsyncUdpSocket>,
+        received: Arc<AtomicU64>,
+        spawn: impl FnOnce(Flusher),
+    ) -> Arc<Self> {
+        let shared = Arc::new(Shared { inner, held: Mutex::default(), figures: Arc::default(), received });
         spawn(Flusher::new(&shared));
         Arc::new(Self(shared))
     }
@@ -105,7 +110,10 @@ impl AsyncUdpSocket for JoiningSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        self.0.inner.poll_recv(cx, bufs, meta)
+        let count = ready!(self.0.inner.poll_recv(cx, bufs, meta))?;
+        let datagrams = |meta: &RecvMeta| meta.len.div_ceil(meta.stride.max(1)) as u64;
+        self.0.received.fetch_add(meta[..count].iter().map(datagrams).sum(), Ordering::Relaxed);
+        Poll::Ready(Ok(count))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

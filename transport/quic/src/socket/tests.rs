@@ -132,12 +132,12 @@ fn send_bytes(
 
 /// A socket whose flusher runs; it acts when the test waits.
 fn joining(inner: &Arc<Fake>) -> Arc<JoiningSocket> {
-    JoiningSocket::wrap(Arc::clone(inner) as _, |flusher| drop(tokio::spawn(flusher)))
+    JoiningSocket::wrap(Arc::clone(inner) as _, Arc::default(), |flusher| drop(tokio::spawn(flusher)))
 }
 
 /// A socket whose flusher never runs.
 fn unflushed(inner: &Arc<Fake>) -> Arc<JoiningSocket> {
-    JoiningSocket::wrap(Arc::clone(inner) as _, drop)
+    JoiningSocket::wrap(Arc::clone(inner) as _, Arc::default(), drop)
 }
 
 async fn let_the_flusher_run() {
@@ -317,7 +317,9 @@ async fn a_failed_batch_is_gone_and_said_to_be() {
 async fn a_dropped_socket_sends_what_it_holds_and_ends_its_flusher() {
     let inner = Fake::new();
     let mut task = None;
-    let socket = JoiningSocket::wrap(Arc::clone(&inner) as _, |flusher| task = Some(tokio::spawn(flusher)));
+    let socket = JoiningSocket::wrap(Arc::clone(&inner) as _, Arc::default(), |flusher| {
+        task = Some(tokio::spawn(flusher))
+    });
     let_the_flusher_run().await;
     send(&socket, 1, 1, 10, 1000).unwrap();
     drop(socket);
@@ -332,7 +334,7 @@ async fn over_loopback_every_datagram_arrives_once_and_in_order() {
     let (from, to) = (bind(), bind());
     let destination = to.local_addr().unwrap();
     let inner = quinn::TokioRuntime.wrap_udp_socket(from).unwrap();
-    let socket = JoiningSocket::wrap(inner, |flusher| drop(tokio::spawn(flusher)));
+    let socket = JoiningSocket::wrap(inner, Arc::default(), |flusher| drop(tokio::spawn(flusher)));
     let mut poller = Arc::clone(&socket).create_io_poller();
     let receiver = tokio::net::UdpSocket::from_std(to).unwrap();
     for first in (0..DATAGRAMS).step_by(10) {
