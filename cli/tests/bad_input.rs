@@ -359,6 +359,25 @@ fn an_agent_whose_store_fills_up_during_a_pull_goes_on_from_what_it_had_verified
 }
 
 #[test]
+fn a_byte_that_changed_in_an_agent_s_store_is_not_delivered() {
+    let herd = Herd::with_agents(1);
+    let bytes = noise(9, 9 * MIB as usize);
+    herd.write("file", &bytes);
+    let pushed = herd.push("file");
+    herd.write("back", b"yesterday's");
+    herd.pull(&pushed.tag, "elsewhere");
+    let hex = pushed.digest.strip_prefix("sha256:").unwrap();
+    let blob = herd.folder().join("nodes/agent-1/content/blobs").join(&hex[..2]).join(hex);
+    let mut stored = std::fs::read(&blob).unwrap();
+    assert!(stored == bytes);
+    stored[5 * MIB as usize] ^= 1;
+    std::fs::write(&blob, &stored).unwrap();
+    let said = ["integrity", "the file that the agent lent has wrong bytes", "nothing was delivered"];
+    herd.run(&["pull", &pushed.tag, "--dst-path", "back"]).failed(7, &said);
+    assert_eq!(herd.read("back"), b"yesterday's");
+}
+
+#[test]
 fn an_unknown_key_in_a_configuration_is_named_with_its_line() {
     let user = User::new().with_certificates();
     let settings = user.tracker_settings();

@@ -25,7 +25,7 @@ use std::time::Instant;
 use rdcq_wire::manifest::PieceSizes;
 
 use crate::agent::Agent;
-use crate::herd::{Herd, blobs, digest_of};
+use crate::herd::{Delivered, Herd, blobs, digest_of};
 use crate::noise::{digest_of_file, noise, write_large};
 use crate::waiting::until;
 
@@ -41,6 +41,7 @@ fn there_and_back(herd: &Herd, name: &str, bytes: &[u8]) -> u64 {
     assert_eq!((pushed.digest, pushed.sent_bytes), (digest_of(bytes), bytes.len() as u64));
     let pulled = herd.pull(&pushed.tag, "back");
     assert_eq!(pulled.bytes_from.network(), bytes.len() as u64, "{pulled:?}");
+    assert_eq!(pulled.delivered, Delivered { lent: bytes.len() as u64, sent: 0 });
     assert!(herd.read("back") == bytes, "{} bytes came back changed", bytes.len());
     herd.inspect(&pushed.tag).pieces
 }

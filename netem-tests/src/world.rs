@@ -17,9 +17,11 @@ use rand::{RngCore, SeedableRng, rngs::StdRng};
 use rdcq::{Herd, HerdError, HerdPlan, Place, Seat};
 use rdcq_certs::{Authority, Credentials, KeyKind, system_time};
 use rdcq_client::{OperationError, Session, pull, push};
-use rdcq_env::{Disk, Env, Mode, SimDisk};
-use rdcq_runtime::{Catalogues, Host, Reloads};
-use rdcq_wire::{Cutter, Digest, Identity, Manifest, Name, NodeId, PieceIndex, Role};
+use rdcq_env::{DeskName, DeskToken, Disk, DiskFile, Env, Mode, SimDesks, SimDisk};
+use rdcq_runtime::{Catalogues, Host, Reloads, security};
+use rdcq_transport::{CallError, Endpoint, Limits, Pool, Scope};
+use rdcq_wire::message::{Lend, Lent};
+use rdcq_wire::{Class, Cutter, Digest, Identity, Manifest, Name, NodeId, PieceIndex, Role};
 
 use crate::simnet::{Conditions, Odds, SimNet, Trace};
 
@@ -57,6 +59,7 @@ struct Machine {
     /// How often a node was started here.
     lives: u64,
     disk: SimDisk,
+    desks: Option<SimDesks>,
     host: Host,
     credentials: Arc<Credentials>,
 }
@@ -64,11 +67,20 @@ struct Machine {
 impl World {
     /// Starts a herd with one of each server. Everything that happens in it follows from `seed`.
     pub async fn start(seed: u64, agents: u32) -> Self {
+        Self::start_on(seed, agents, || Some(SimDesks::default())).await
+    }
+
+    /// As [`Self::start`], on machines on which nobody can open a desk.
+    pub async fn start_without_desks(seed: u64, agents: u32) -> Self {
+        Self::start_on(seed, agents, || None).await
+    }
+
+    async fn start_on(seed: u64, agents: u32, desks: impl Fn() -> Option<SimDesks>) -> Self {
         let net = SimNet::new(seed, conditions(seed));
         let plan = HerdPlan::with_agents(agents);
         let mut machines: BTreeMap<_, _> = (1..)
             .zip(plan.seats())
-            .map(|(number, seat)| (seat, Machine::new(seed, &net, number, seat)))
+            .map(|(number, seat)| (seat, Machine::new(seed, &net, number, seat, desks())))
             .collect();
         let herd = Herd::start(plan, |seat| {
             let machine = machines.get_mut(&seat).unwrap();
@@ -83,10 +95,20 @@ impl World {
         self.net.trace()
     }
 
-    /// A client on a machine of its own, who pulls through the `number`th agent.
+    /// A client who pulls through the `number`th agent and is on its machine, as far as desks go; network and disk are its own.
     pub fn client(&self, number: u32) -> Client {
+        let desks = self.machines[&Seat::new(Role::Agent, number)].desks.clone();
+        self.client_at(number, desks)
+    }
+
+    /// A client on a machine of its own, who pulls through the `number`th agent.
+    pub fn distant_client(&self, number: u32) -> Client {
+        self.client_at(number, Some(SimDesks::default()))
+    }
+
+    fn client_at(&self, number: u32, desks: Option<SimDesks>) -> Client {
         let machine = 100 + u8::try_from(number).unwrap();
-        let host = host(self.seed, &self.net, machine, SimDisk::new(), Catalogues::memory());
+        let host = host(self.seed, &self.net, machine, SimDisk::new(), desks);
         let node = format!("host-{number}");
         let session = self.herd.session(&host, &credentials(&node, Role::Client), number as usize).unwrap();
         Client { seed: self.seed, host, node: node.parse().unwrap(), session }
@@ -94,7 +116,7 @@ impl World {
 
     /// Somebody who may remove.
     pub fn operator(&self) -> Session {
-        let host = host(self.seed, &self.net, 200, SimDisk::new(), Catalogues::memory());
+        let host = host(self.seed, &self.net, 200, SimDisk::new(), None);
         self.herd.session(&host, &credentials("operator", Role::Operator), 1).unwrap()
     }
 
@@ -133,7 +155,8 @@ impl World {
         machine.lives += 1;
         let seed = self.seed ^ machine.lives << 32;
         let catalogues = machine.host.catalogues.clone();
-        machine.host = host(seed, &self.net, machine.number, machine.disk.clone(), catalogues);
+        let (disk, desks) = (machine.disk.clone(), machine.desks.clone());
+        machine.host = Host { catalogues, ..host(seed, &self.net, machine.number, disk, desks) };
         let place = machine.place(seat);
         self.herd.restart(seat, place).await.unwrap();
     }
@@ -169,6 +192,14 @@ impl World {
         let lies = bytes(!self.seed, usize::try_from(blob.len().unwrap()).unwrap());
         blob.write_all_at(&lies, 0).unwrap();
     }
+
+    /// Damages one byte of content that a node has whole.
+    pub fn flip(&self, seat: Seat, digest: &Digest, at: u64) {
+        let blob = self.disk(seat).open(&blob(seat, digest)).unwrap();
+        let mut byte = [0];
+        blob.read_exact_at(&mut byte, at).unwrap();
+        blob.write_all_at(&[byte[0] ^ 0x40], at).unwrap();
+    }
 }
 
 impl fmt::Debug for World {
@@ -200,25 +231,32 @@ fn conditions(seed: u64) -> Conditions {
     }
 }
 
-fn ip(number: u8) -> IpAddr {
+/// Where the `number`th machine is.
+pub fn ip(number: u8) -> IpAddr {
     Ipv4Addr::new(10, 0, 0, number).into()
 }
 
-fn host(seed: u64, net: &SimNet, number: u8, disk: SimDisk, catalogues: Catalogues) -> Host {
-    let env = Env::simulated(seed << 8 | u64::from(number), disk);
+/// What a node on the `number`th machine stands on; its desks, if it has any, may be those of another one.
+pub fn host(seed: u64, net: &SimNet, number: u8, disk: SimDisk, desks: Option<SimDesks>) -> Host {
+    let seed = seed << 8 | u64::from(number);
+    let env = match desks {
+        Some(desks) => Env::simulated_at(seed, disk, desks),
+        None => Env::simulated(seed, disk),
+    };
     let bandwidth = rdcq_transport::Bandwidth::unlimited(&env);
     let network = Arc::new(net.host(ip(number)));
-    Host { env, network, bandwidth, catalogues, reloads: Reloads::default() }
+    Host { env, network, bandwidth, catalogues: Catalogues::memory(), reloads: Reloads::default() }
 }
 
 impl Machine {
-    fn new(seed: u64, net: &SimNet, number: u8, seat: Seat) -> Self {
+    fn new(seed: u64, net: &SimNet, number: u8, seat: Seat, desks: Option<SimDesks>) -> Self {
         let disk = SimDisk::new();
-        let host = host(seed, net, number, disk.clone(), Catalogues::memory());
+        let host = host(seed, net, number, disk.clone(), desks.clone());
         Self {
             number,
             lives: 1,
             disk,
+            desks,
             host,
             credentials: Arc::new(credentials(&seat.to_string(), seat.role)),
         }
@@ -239,7 +277,7 @@ impl Machine {
 }
 
 /// Where every node listens on its machine.
-const PORT: u16 = 7400;
+pub const PORT: u16 = 7400;
 
 /// Somebody who pushes and pulls.
 pub struct Client {
@@ -278,6 +316,24 @@ impl Client {
         pull::pull(&self.session, &pull, &|_| ()).await
     }
 
+    /// Asks the client's agent for the file of some content, as a pull does.
+    pub async fn lend(&self, world: &World, agent: Seat, digest: Digest) -> Result<Lent, CallError> {
+        let credentials = credentials(self.node.as_str(), Role::Client);
+        let endpoint = endpoint(&self.host, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0), &credentials);
+        let deadline = self.host.env.now() + Duration::from_secs(5);
+        let scope = Scope { trace: self.host.env.random_u64(), deadline, class: Class::Normal };
+        let pool = Pool::new(self.host.env.clone(), endpoint);
+        let answer = pool.call(world.addr(agent), Role::Agent, scope, &Lend { digest }, Vec::new()).await?;
+        Ok(answer.message)
+    }
+
+    /// Picks up, at a desk of the client's machine, what was lent.
+    pub async fn pick_up(&self, lent: &Lent) -> std::io::Result<Arc<dyn DiskFile>> {
+        let desk = DeskName::from_bytes(*lent.desk.as_bytes());
+        let token = DeskToken::from_bytes(*lent.token.as_bytes());
+        self.host.env.pick_up(desk, token, Duration::from_secs(1)).await
+    }
+
     /// What was pulled last.
     pub fn pulled(&self) -> Vec<u8> {
         self.host.env.disk().read(Path::new("/out"), u64::MAX).unwrap()
@@ -288,6 +344,12 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("node", &self.node).finish_non_exhaustive()
     }
+}
+
+/// A node's endpoint, which serves nothing yet.
+pub fn endpoint(host: &Host, listen: SocketAddr, credentials: &Credentials) -> Endpoint {
+    let security = security(credentials);
+    Endpoint::open(&host.env, &*host.network, listen, security, Limits::default(), &host.bandwidth).unwrap()
 }
 
 /// The manifest of some bytes.
@@ -301,7 +363,8 @@ pub fn manifest(content: &[u8]) -> Manifest {
 static AUTHORITY: LazyLock<Authority> =
     LazyLock::new(|| Authority::generate("sim".parse().unwrap(), KeyKind::Ed25519, now()).unwrap());
 
-fn credentials(node: &str, role: Role) -> Credentials {
+/// What a node of the herd shows to the others.
+pub fn credentials(node: &str, role: Role) -> Credentials {
     let identity = Identity { herd: "sim".parse().unwrap(), node: node.parse().unwrap(), roles: role.into() };
     let issued = AUTHORITY.issue(&identity, now()).unwrap();
     let ca = AUTHORITY.cert_pem();

@@ -5,11 +5,12 @@
 use futures_util::future::try_join_all;
 use rdcq_client::ask;
 use rdcq_netem_tests::world::{bytes, live};
-use rdcq_netem_tests::{Client, Trace, World};
+use rdcq_netem_tests::{Trace, World};
 use rdcq_wire::message::Sources;
 use rdcq_wire::{Digest, ErrorCode};
 
 const SEEDS: u64 = 100;
+/// As many as there are clients.
 const AGENTS: u32 = 3;
 
 /// What came of a story: every datagram, and who fed whom.
@@ -37,7 +38,8 @@ fn a_herd_lives_the_same_life_twice_for_each_of_100_seeds() {
 /// Pushes two versions, pulls them on every agent at once, removes one.
 async fn story(seed: u64) -> Outcome {
     let world = World::start(seed, AGENTS).await;
-    let clients: Vec<Client> = (1..=AGENTS).map(|number| world.client(number)).collect();
+    // One of them is elsewhere and is sent what the others are lent.
+    let clients = [world.client(1), world.distant_client(2), world.client(3)];
     let content = bytes(seed, 200_000 + usize::try_from(seed).unwrap() * 1_000);
     let first = clients[0].push(&content).await;
     let pulled = try_join_all(clients.iter().map(|client| client.pull(&first))).await.unwrap();
@@ -52,6 +54,8 @@ async fn story(seed: u64) -> Outcome {
     ask::remove(&world.operator(), &first.parse().unwrap()).await.unwrap();
     let gone = clients[1].pull(&first).await.unwrap_err();
     assert_eq!(gone.code, ErrorCode::NotFound, "seed {seed}: {gone}");
+    let sent: Vec<_> = pulled.iter().map(|pulled| pulled.delivered.sent).collect();
+    assert_eq!(sent, [0, content.len() as u64, 0], "seed {seed}");
     let sources = pulled.into_iter().map(|pulled| pulled.sources).collect();
     Outcome { trace: world.trace(), sources, digest: Digest::of(&corrected) }
 }

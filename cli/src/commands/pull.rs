@@ -60,6 +60,16 @@ struct Report {
     target: String,
     fetch_ms: u64,
     bytes_from: BytesFrom,
+    delivered: ByWay,
+}
+
+/// How bytes came from the agent to the file.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct ByWay {
+    /// Read from the agent's own file.
+    lent: u64,
+    /// Sent by the agent over QUIC.
+    sent: u64,
 }
 
 /// Where the bytes came from.
@@ -87,6 +97,7 @@ impl Report {
             target: pulled.target.display().to_string(),
             fetch_ms: u64::try_from(pulled.fetched_in.as_millis()).unwrap_or(u64::MAX),
             bytes_from: BytesFrom::of(pulled),
+            delivered: ByWay { lent: pulled.delivered.lent, sent: pulled.delivered.sent },
         }
     }
 }

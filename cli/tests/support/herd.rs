@@ -34,6 +34,14 @@ pub(crate) struct Pulled {
     pub(crate) size: u64,
     pub(crate) target: PathBuf,
     pub(crate) bytes_from: BytesFrom,
+    pub(crate) delivered: Delivered,
+}
+
+/// How a pull's bytes came from the agent to the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) struct Delivered {
+    pub(crate) lent: u64,
+    pub(crate) sent: u64,
 }
 
 /// Where a pull's bytes came from.

@@ -2,10 +2,12 @@
 //! clients the bytes to deliver.
 //!
 //! However many ask for one content at once, it is downloaded once ([`downloads`]); what is verified is served at once,
-//! also while the rest is still coming; what is whole is announced to the tracker until it is dropped ([`seeder`]).
+//! also while the rest is still coming; what is whole is announced to the tracker until it is dropped ([`seeder`]), and
+//! lent to clients as an open file ([`loans`]).
 //! Connections to the servers stay open meanwhile ([`warm`]).
 
 mod downloads;
+mod loans;
 mod seeder;
 mod service;
 mod warm;
@@ -22,6 +24,7 @@ use rdcq_wire::Role;
 use tokio_util::sync::CancellationToken;
 
 use crate::downloads::Downloads;
+use crate::loans::Loans;
 use crate::seeder::Seeder;
 use crate::service::Agent;
 
@@ -64,6 +67,7 @@ impl App {
             Collector::new(env.clone(), pool.clone(), store.clone(), leases.clone(), build_indexes);
         let stop = CancellationToken::new();
         seeder.run(&stop);
+        let loans = Loans::open(&env, &store, &stop);
         let sweeper = (collector.clone(), seeder.clone());
         repeat(&env, &stop, config.sweep, move || {
             let (collector, seeder) = sweeper.clone();
@@ -71,7 +75,7 @@ impl App {
         });
         let downloads = Downloads::new(env.clone(), pool.clone(), store.clone(), &herd, identity.node, port);
         let uploads = Uploads::new(env.clone());
-        let agent = Agent { env, pool, store, uploads, leases, collector, seeder, downloads, herd };
+        let agent = Agent { env, pool, store, uploads, leases, loans, collector, seeder, downloads, herd };
         let agent = Arc::new(agent);
         let moving = Arc::downgrade(&agent);
         let running = bound.serve(Arc::clone(&agent), stop.clone());

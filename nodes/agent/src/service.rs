@@ -11,12 +11,13 @@ use rdcq_runtime::{
 use rdcq_store::ContentStore;
 use rdcq_transport::{IncomingCall, Pool, Refusal, Scope, Service};
 use rdcq_wire::message::{
-    Collect, Collected, Failure, GetManifest, GetPieces, ManifestBody, Progress, Pull, Pulled, Release,
+    Collect, Collected, Failure, GetManifest, GetPieces, Lend, ManifestBody, Progress, Pull, Pulled, Release,
     Released, Resolve, Watch,
 };
 use rdcq_wire::{Digest, ErrorCode, Kind, Record, Role, TagQuery};
 
 use crate::downloads::Downloads;
+use crate::loans::Loans;
 use crate::seeder::Seeder;
 
 /// How long content stays pinned after the last word of the client that pulled it.
@@ -32,6 +33,8 @@ pub(crate) struct Agent {
     pub(crate) store: ContentStore,
     pub(crate) uploads: Uploads,
     pub(crate) leases: Leases,
+    /// None where clients cannot be lent anything.
+    pub(crate) loans: Option<Loans>,
     pub(crate) collector: Collector,
     pub(crate) seeder: Seeder,
     pub(crate) downloads: Downloads,
@@ -136,6 +139,23 @@ impl Agent {
         content::get_pieces(&self.store, &self.uploads, call).await
     }
 
+    /// Tells a client where to pick up the file of sealed content, which stays pinned as for one that is sent the bytes.
+    async fn lend(&self, mut call: IncomingCall) -> Result<(), Refusal> {
+        let Lend { digest } = call.request()?;
+        let Some(loans) = &self.loans else {
+            return Err(Failure::new(ErrorCode::Unsupported, "no desk here; ask for the pieces").into());
+        };
+        if self.store.is_complete(&digest) {
+            self.leases.pin(digest, call.scope().trace, DELIVERY_LEASE).await;
+        }
+        // Also once it is pinned: it may have been dropped until then.
+        if !self.store.is_complete(&digest) {
+            return Err(Failure::new(ErrorCode::NotFound, format!("{digest} is not whole here")).into());
+        }
+        let lent = loans.lend(digest)?;
+        call.reply(&lent, Vec::new()).await
+    }
+
     /// Answers from the store; who asks while this agent seeks the same becomes its neighbour.
     async fn watch(&self, mut call: IncomingCall) -> Result<(), Refusal> {
         let request: Watch = call.request()?;
@@ -178,6 +198,7 @@ impl Service for Agent {
             Kind::GetManifest => Box::pin(self.get_manifest(call)).await,
             Kind::GetPieces => Box::pin(self.get_pieces(call)).await,
             Kind::Watch => Box::pin(self.watch(call)).await,
+            Kind::Lend => Box::pin(self.lend(call)).await,
             Kind::Release => Box::pin(self.release(call)).await,
             Kind::Collect => Box::pin(self.collect(call)).await,
             kind => {

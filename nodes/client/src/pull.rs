@@ -53,6 +53,17 @@ pub struct Pulled {
     pub sources: Sources,
     /// From the request to the last verified byte on this host.
     pub fetched_in: Duration,
+    /// How they came from the agent to the file.
+    pub delivered: Delivered,
+}
+
+/// On which way bytes came from the agent to the file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// Read from the agent's own file, which it lent.
+    pub lent: u64,
+    /// Sent by the agent over QUIC.
+    pub sent: u64,
 }
 
 /// How long a whole pull may take before the agent is asked again.
@@ -84,10 +95,11 @@ pub async fn pull(
     )
     .await?;
     let target = folder.target_of(&reply.record)?;
-    deliver::deliver(session, &reply.record, &manifest, &target, pull.patience, progress).await?;
+    let delivered =
+        deliver::deliver(session, &reply.record, &manifest, &target, pull.patience, progress).await?;
     release(session, &reply.record).await;
     let fetched_in = Duration::from_millis(reply.elapsed_ms);
-    Ok(Pulled { record: reply.record, target, sources: reply.sources, fetched_in })
+    Ok(Pulled { record: reply.record, target, sources: reply.sources, fetched_in, delivered })
 }
 
 /// Lets the agent drop the content when its time comes. If that fails the pin's lease ends it, later.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -84,6 +85,11 @@ pub trait DiskFile: Send + Sync {
 
     /// Makes bytes, length and the file's other attributes durable.
     fn sync_all(&self) -> io::Result<()>;
+
+    /// What the system knows the open file by, for handing it to another process; nothing in a simulation.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// The file's length in bytes.
     fn len(&self) -> io::Result<u64>;

@@ -1,8 +1,9 @@
 //! The environment that a node runs in.
 
+use std::io;
 use std::panic;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -10,7 +11,8 @@ use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
-use crate::{Disk, SimDisk, SystemDisk};
+use crate::desk::{self, NONCE_LEN};
+use crate::{Desk, DeskName, DeskToken, Disk, DiskFile, SimDesks, SimDisk, SystemDisk};
 
 /// Clock, randomness, disk and executors. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -31,7 +33,7 @@ struct Shared {
 
 enum World {
     System,
-    Simulated { since: Instant, tasks: Mutex<Tasks> },
+    Simulated { since: Instant, tasks: Mutex<Tasks>, desks: Option<SimDesks> },
 }
 
 /// The tasks of a simulated node.
@@ -59,7 +61,17 @@ impl Env {
     ///
     /// Outside a tokio runtime, which should be single-threaded and paused.
     pub fn simulated(seed: u64, disk: SimDisk) -> Self {
-        let world = World::Simulated { since: Instant::now(), tasks: Mutex::new(Tasks::Alive(Vec::new())) };
+        Self::simulated_with(seed, disk, None)
+    }
+
+    /// As [`Self::simulated`], on the machine that these desks are on. A world without any has no desks at all.
+    pub fn simulated_at(seed: u64, disk: SimDisk, desks: SimDesks) -> Self {
+        Self::simulated_with(seed, disk, Some(desks))
+    }
+
+    fn simulated_with(seed: u64, disk: SimDisk, desks: Option<SimDesks>) -> Self {
+        let tasks = Mutex::new(Tasks::Alive(Vec::new()));
+        let world = World::Simulated { since: Instant::now(), tasks, desks };
         Self::new(world, StdRng::seed_from_u64(seed), Arc::new(disk))
     }
 
@@ -98,6 +110,13 @@ impl Env {
         self.root().next_u64()
     }
 
+    /// Random bytes from the environment's own generator; on a real machine nobody can guess them.
+    pub fn random_bytes<const LEN: usize>(&self) -> [u8; LEN] {
+        let mut bytes = [0; LEN];
+        self.root().fill_bytes(&mut bytes);
+        bytes
+    }
+
     fn root(&self) -> std::sync::MutexGuard<'_, StdRng> {
         self.shared.root.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,6 +124,46 @@ impl Env {
     /// The disk. Its calls block: make them inside [`Self::blocking`].
     pub fn disk(&self) -> &Arc<dyn Disk> {
         &self.shared.disk
+    }
+
+    /// Opens a desk, at which open files are handed to other processes of this machine.
+    ///
+    /// # Errors
+    ///
+    /// Where there are no abstract Unix sockets, or no descriptor is left for one.
+    ///
+    /// # Panics
+    ///
+    /// On a real machine, outside a tokio runtime.
+    pub fn open_desk(&self) -> io::Result<Desk> {
+        let name = DeskName::from_bytes(self.random_bytes::<NONCE_LEN>());
+        Desk::open(self.clone(), name, self.desks())
+    }
+
+    /// Picks up a file at a desk of this machine, opened for reading.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::ConnectionRefused`]: no desk of this machine has the name. [`io::ErrorKind::NotFound`]: it has no file
+    /// for the token, or no longer. [`io::ErrorKind::InvalidInput`]: it handed out what is no regular file.
+    /// [`io::ErrorKind::TimedOut`]: nothing came within `patience`. Others: the system's, of the socket.
+    pub async fn pick_up(
+        &self,
+        desk: DeskName,
+        token: DeskToken,
+        patience: Duration,
+    ) -> io::Result<Arc<dyn DiskFile>> {
+        if self.is_simulated() && self.desks().is_none() {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        desk::pick_up(desk, token, patience, self.desks()).await
+    }
+
+    fn desks(&self) -> Option<&SimDesks> {
+        match &self.shared.world {
+            World::System => None,
+            World::Simulated { desks, .. } => desks.as_ref(),
+        }
     }
 
     /// Runs a task of its own.
@@ -189,8 +248,6 @@ async fn joined<T>(task: JoinHandle<T>) -> T {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]

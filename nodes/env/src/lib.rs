@@ -1,4 +1,4 @@
-//! The seams to the machine: clock, randomness, disk, executors and sockets.
+//! The seams to the machine: clock, randomness, disk, executors, sockets and desks.
 //!
 //! A node is handed an [`Env`] and asks it for the time, for random numbers, for the [`Disk`] and for somewhere to run.
 //! [`Env::system`] answers with the machine's own; [`Env::simulated`] answers with tokio's paused clock, a seeded
@@ -6,8 +6,9 @@
 //! why no other node crate names std's clocks, threads, files or sockets.
 //!
 //! Networks are not part of it: a simulated node is given another socket by whoever builds it. Only [`bind_udp`] lives
-//! here.
+//! here, and what goes from process to process on one machine: a [`Desk`] hands out open files.
 
+pub mod desk;
 pub mod disk;
 mod env;
 mod sim_disk;
@@ -15,6 +16,7 @@ mod socket;
 mod system_disk;
 pub mod watch;
 
+pub use desk::{Desk, DeskName, DeskToken, SimDesks};
 pub use disk::{DirEntry, Disk, DiskFile, EntryKind, Metadata, Mode};
 pub use env::Env;
 pub use sim_disk::{Fault, SimDisk, SyncCounts};

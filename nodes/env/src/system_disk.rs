@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -108,7 +109,15 @@ fn kind(of: fs::FileType) -> EntryKind {
     }
 }
 
-struct SystemFile(File);
+pub(crate) struct SystemFile(File);
+
+impl SystemFile {
+    /// Takes over a file that another process opened. What is no regular file is refused: reading it could wait for ever.
+    pub(crate) fn adopt(descriptor: OwnedFd) -> io::Result<Self> {
+        let file = File::from(descriptor);
+        if file.metadata()?.is_file() { Ok(Self(file)) } else { Err(io::ErrorKind::InvalidInput.into()) }
+    }
+}
 
 impl DiskFile for SystemFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -144,6 +153,10 @@ impl DiskFile for SystemFile {
 
     fn sync_all(&self) -> io::Result<()> {
         self.0.sync_all()
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use rdcq_env::Env;
 use rdcq_env::watch;
+use rdcq_env::{DiskFile, Env};
 use rdcq_wire::{Digest, HerdId, Manifest, PieceSet, Span};
 
 pub use self::buffers::Buffer;
@@ -155,6 +155,16 @@ impl ContentStore {
     /// The bytes of a range, all of whose pieces must be held, as buffers of up to a megabyte.
     pub async fn read_range(&self, digest: &Digest, range: Range<u64>) -> Result<Vec<Bytes>, StoreError> {
         read::range(Arc::clone(&self.0), *digest, range).await
+    }
+
+    /// The file of sealed content, opened anew and for reading alone. Whoever has it can read all of it, also after the content
+    /// was removed; what they read is theirs to verify.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotHeld`]: the content is not here, or not sealed. [`StoreError::Io`]: its file cannot be opened.
+    pub async fn open_sealed(&self, digest: &Digest) -> Result<Arc<dyn DiskFile>, StoreError> {
+        read::open_sealed(Arc::clone(&self.0), *digest).await
     }
 
     /// Removes content, sealed or in the making, and whatever an earlier removal that failed left of it. After an error it

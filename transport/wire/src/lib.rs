@@ -17,6 +17,7 @@ pub mod identity;
 pub mod list;
 pub mod manifest;
 pub mod message;
+pub mod nonce;
 pub mod piece;
 #[cfg(test)]
 mod protocol;
@@ -33,6 +34,7 @@ pub use identity::{HerdId, Identity, NodeId, Role, RoleSet};
 pub use list::List;
 pub use manifest::{Cutter, Manifest, Piece, PieceTable};
 pub use message::{Kind, Message, Request};
+pub use nonce::Nonce;
 pub use piece::{PieceIndex, PieceSet, Span};
 pub use rate::{ByteRate, RateError, RateLimit};
 pub use tag::{Name, Record, State, TagKey, TagQuery, Version};

@@ -8,6 +8,7 @@ mod failure;
 mod get_manifest;
 mod get_pieces;
 mod hello;
+mod lend;
 mod line;
 mod list;
 mod live;
@@ -38,6 +39,7 @@ pub use failure::{Failure, Reason};
 pub use get_manifest::{GetManifest, ManifestBody};
 pub use get_pieces::{Encoding, GetPieces, Pieces};
 pub use hello::Hello;
+pub use lend::{Lend, Lent};
 pub use line::Line;
 pub use list::{Cursor, List, Listing};
 pub use live::{Live, Liveness};
@@ -174,6 +176,10 @@ kinds! {
     Watch = 56, body: 0;
     /// More pieces that the sender has.
     Have = 57, body: 0;
+    /// Lend me a content's file, please.
+    Lend = 58, body: 0;
+    /// Where its descriptor is picked up.
+    Lent = 59, body: 0;
     /// What an agent has or seeks.
     Announce = 60, body: 0;
     /// Who else has or seeks it.

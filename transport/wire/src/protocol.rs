@@ -5,10 +5,10 @@ use std::fmt::{Debug, Display};
 use crate::manifest::PieceSizes;
 use crate::message::{
     Announce, ClassFlow, Collect, Commit, Committed, Complete, Cursor, Drain, Effect, Failure, Flow, Fresh,
-    GetManifest, GetPieces, Have, Live, MAX_LISTING_BYTES, MAX_SPAN_BYTES, MAX_STATUS_BYTES, Meter, Metered,
-    Neighbour, Neighbours, Note, Offer, Pull, Pulled, PutPieces, PutTag, Reason, Refused, Release, Reload,
-    Reloaded, RemoveTag, Resolve, Resolved, Seal, Setting, Sources, Status, StatusReport, Traffic, Wanted,
-    Watch, Word,
+    GetManifest, GetPieces, Have, Lend, Live, MAX_LISTING_BYTES, MAX_SPAN_BYTES, MAX_STATUS_BYTES, Meter,
+    Metered, Neighbour, Neighbours, Note, Offer, Pull, Pulled, PutPieces, PutTag, Reason, Refused, Release,
+    Reload, Reloaded, RemoveTag, Resolve, Resolved, Seal, Setting, Sources, Status, StatusReport, Traffic,
+    Wanted, Watch, Word,
 };
 use crate::tag::{Field, MAX_TAG_BYTES};
 use crate::testing::CONTEXT;
@@ -34,6 +34,7 @@ const SOURCES: &[&str] = &[
     include_str!("message/get_manifest.rs"),
     include_str!("message/get_pieces.rs"),
     include_str!("message/hello.rs"),
+    include_str!("message/lend.rs"),
     include_str!("message/list.rs"),
     include_str!("message/live.rs"),
     include_str!("message/meter.rs"),
@@ -148,6 +149,7 @@ fn every_request_names_its_reply() {
         check::<GetManifest>(),
         check::<GetPieces>(),
         check::<Watch>(),
+        check::<Lend>(),
         check::<Announce>(),
         check::<Collect>(),
         check::<Status>(),

@@ -12,8 +12,8 @@ use crate::list::List;
 use crate::message::{Line, Word};
 use crate::tag::Field;
 use crate::{
-    Class, Context, DecodeError, Digest, HerdId, Message, NodeId, Piece, PieceTable, Record, Role, RoleSet,
-    State, TagKey, Version,
+    Class, Context, DecodeError, Digest, HerdId, Message, NodeId, Nonce, Piece, PieceTable, Record, Role,
+    RoleSet, State, TagKey, Version,
 };
 
 pub(crate) const CONTEXT: Context =
@@ -147,6 +147,7 @@ fn text<T: TryFrom<String, Error: Debug> + Debug>(pattern: &'static str) -> impl
 }
 
 arbitrary!(Digest, any::<[u8; 32]>().prop_map(Self::from_bytes));
+arbitrary!(Nonce, any::<[u8; Nonce::LEN]>().prop_map(Self::from_bytes));
 arbitrary!(HerdId, text("[a-z0-9.-]{1,63}"));
 arbitrary!(RoleSet, vec(any::<Role>(), 0..4).prop_map(Self::from_iter));
 arbitrary!(NodeId, text("[A-Za-z0-9._-]{1,128}"));

@@ -1,25 +1,33 @@
 //! From the agent's store to the caller's file: a temporary file beside it, sync, rename, sync of the folder.
+//!
+//! The agent lends its file to who is on its host ([`lent`]), or else sends the bytes. Either way each piece is checked
+//! against the manifest before it is written.
+
+mod lent;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use rdcq_env::{Disk, DiskFile, EntryKind, Env, Mode};
 use rdcq_wire::message::{GetPieces, MAX_SPAN_BYTES, Pieces};
-use rdcq_wire::{Digest, ErrorCode, Manifest, Record, Role, Span};
+use rdcq_wire::{Digest, ErrorCode, Manifest, PieceTable, Record, Role, Span};
 
-use super::PullProgress;
+use self::lent::LentFile;
+use super::{Delivered, PullProgress};
 use crate::{OperationError, Session, retry};
 
-/// Bytes aimed at in one request to the agent.
-const SPAN_BYTES: u64 = 4 * 1024 * 1024;
-/// Requests under way at once: one is written while the next is on its way.
+/// Bytes aimed at in one part: one request to the agent, or one stretch of work off the tasks' threads.
+const PART_BYTES: u64 = 4 * 1024 * 1024;
+const _: () = assert!(PART_BYTES <= MAX_SPAN_BYTES as u64);
+/// Parts under way at once: one is written while the next is on its way.
 const IN_FLIGHT: usize = 2;
-/// How long the agent may take for one of them.
-const SPAN_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the agent may take for one request.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a pull delivers to, checked before anything is transferred.
 pub(super) enum Folder {
@@ -94,12 +102,17 @@ pub(super) async fn deliver(
     target: &Path,
     patience: Duration,
     progress: &(dyn Fn(PullProgress) + Send + Sync),
-) -> Result<(), OperationError> {
+) -> Result<Delivered, OperationError> {
     let temporary = Temporary::create(session, target, manifest.pieces.size()).await?;
+    let digest = record.digest;
+    let lent = LentFile::borrow(session, manifest).await;
+    let file = &temporary.file;
     let delivery =
-        Delivery { session, manifest, digest: record.digest, file: &temporary.file, target, patience };
+        Delivery { session, manifest, digest, lent, file, target, patience, sent: AtomicU64::new(0) };
     delivery.write_all(progress).await?;
-    temporary.publish().await
+    let sent = delivery.sent.into_inner();
+    temporary.publish().await?;
+    Ok(Delivered { lent: manifest.pieces.size() - sent, sent })
 }
 
 /// A file that is not there yet under its name. Dropped, also by an interruption, it leaves nothing behind.
@@ -159,22 +172,26 @@ struct Delivery<'a> {
     session: &'a Session,
     manifest: &'a Arc<Manifest>,
     digest: Digest,
+    lent: Option<LentFile>,
     file: &'a Arc<dyn DiskFile>,
     target: &'a Path,
     patience: Duration,
+    /// Bytes that the agent sent.
+    sent: AtomicU64,
 }
 
 impl Delivery<'_> {
     async fn write_all(&self, progress: &(dyn Fn(PullProgress) + Send + Sync)) -> Result<(), OperationError> {
         let size = self.manifest.pieces.size();
-        let done = std::sync::atomic::AtomicU64::new(0);
-        stream::iter(self.parts())
+        let done = AtomicU64::new(0);
+        let pieces = &self.manifest.pieces;
+        stream::iter(cut(pieces, Span::new(0, pieces.len()), PART_BYTES))
             .map(|part| {
                 let done = &done;
                 async move {
                     let env = &self.session.env;
                     let len = retry::until(env, self.patience, || 0, || self.write_part(part)).await?;
-                    let done = done.fetch_add(len, std::sync::atomic::Ordering::Relaxed) + len;
+                    let done = done.fetch_add(len, Relaxed) + len;
                     progress(PullProgress::Delivering { done, size });
                     Ok(())
                 }
@@ -184,30 +201,22 @@ impl Delivery<'_> {
             .await
     }
 
-    /// The content's pieces in parts of about [`SPAN_BYTES`], at least a piece each.
-    fn parts(&self) -> Vec<Span> {
-        const { assert!(SPAN_BYTES <= MAX_SPAN_BYTES as u64) };
-        let mut parts: Vec<Span> = Vec::new();
-        let mut bytes = 0;
-        for (index, piece) in (0..).zip(self.manifest.pieces.iter()) {
-            let len = u64::from(piece.len);
-            match parts.last_mut() {
-                Some(part) if bytes + len <= SPAN_BYTES => {
-                    part.count += 1;
-                    bytes += len;
-                }
-                _ => {
-                    parts.push(Span::new(index, 1));
-                    bytes = len;
-                }
+    async fn write_part(&self, span: Span) -> Result<u64, OperationError> {
+        if let Some(lent) = &self.lent {
+            let copied = lent.copy(span, self.file).await;
+            let unwritten = |error| OperationError::of_file("write", self.target, &error);
+            if let Some(len) = copied.map_err(unwritten)? {
+                return Ok(len);
             }
         }
-        parts
+        let len = self.write_sent(span).await?;
+        self.sent.fetch_add(len, Relaxed);
+        Ok(len)
     }
 
-    async fn write_part(&self, span: Span) -> Result<u64, OperationError> {
+    async fn write_sent(&self, span: Span) -> Result<u64, OperationError> {
         let request = GetPieces { digest: self.digest, span };
-        let answer = self.session.ask(Role::Agent, SPAN_PATIENCE, &request, Vec::new()).await?;
+        let answer = self.session.ask(Role::Agent, REQUEST_PATIENCE, &request, Vec::new()).await?;
         let Pieces { span: sent, .. } = answer.message;
         let body = answer.body.collect().await;
         let chunks = body.map_err(|error| OperationError::of_call("agent", error))?;
@@ -232,6 +241,27 @@ impl Delivery<'_> {
     }
 }
 
+/// A span in parts of at most `max_bytes`, or a piece each where that is longer.
+fn cut(pieces: &PieceTable, span: Span, max_bytes: u64) -> Vec<Span> {
+    let mut parts: Vec<Span> = Vec::new();
+    let mut bytes = 0;
+    for index in span.indices() {
+        let Some(piece) = pieces.piece(index) else { break };
+        let len = u64::from(piece.len);
+        match parts.last_mut() {
+            Some(part) if bytes + len <= max_bytes => {
+                part.count += 1;
+                bytes += len;
+            }
+            _ => {
+                parts.push(Span { first: index, count: 1 });
+                bytes = len;
+            }
+        }
+    }
+    parts
+}
+
 /// Checks every piece of a span and writes it to its place; `None` if one is not what the manifest says.
 fn write_checked(
     manifest: &Manifest,
@@ -244,14 +274,19 @@ fn write_checked(
     if bytes.len() as u64 != place.end - place.start {
         return Ok(None);
     }
-    let mut rest = bytes.as_slice();
-    for piece in span.indices().filter_map(|index| manifest.pieces.piece(index)) {
-        let (piece_bytes, after) = rest.split_at(piece.len as usize);
-        if Digest::of(piece_bytes) != piece.hash {
-            return Ok(None);
-        }
-        rest = after;
+    if !are_pieces(manifest, span, &bytes) {
+        return Ok(None);
     }
     file.write_all_at(&bytes, place.start)?;
     Ok(Some(bytes.len() as u64))
+}
+
+/// Whether the bytes are a span's pieces, laid end to end; they must be as many.
+fn are_pieces(manifest: &Manifest, span: Span, bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    span.indices().filter_map(|index| manifest.pieces.piece(index)).all(|piece| {
+        let (piece_bytes, after) = rest.split_at(piece.len as usize);
+        rest = after;
+        Digest::of(piece_bytes) == piece.hash
+    })
 }

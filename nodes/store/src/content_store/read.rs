@@ -52,6 +52,17 @@ pub(super) async fn range(
     held(store, digest, &holding, Span { first, count }, range).await
 }
 
+/// The file of sealed content.
+pub(super) async fn open_sealed(store: Arc<Shared>, digest: Digest) -> Result<Arc<dyn DiskFile>, StoreError> {
+    let Some(Holding::Complete(_)) = store.holding(&digest) else { return Err(StoreError::NotHeld(digest)) };
+    let (disk, path) = (Arc::clone(store.env.disk()), store.layout.blob(&digest));
+    let opened = {
+        let path = path.clone();
+        store.env.blocking(move || disk.open_read(&path)).await
+    };
+    opened.map_err(|source| unread(digest, path, source))
+}
+
 /// The piece that holds the byte at `offset`, which the blob must have.
 fn piece_at(pieces: &PieceTable, offset: u64) -> PieceIndex {
     let (mut low, mut high) = (0, pieces.len());
@@ -83,11 +94,15 @@ async fn held(
     let disk = Arc::clone(store.env.disk());
     let buffers = store.buffers.clone();
     let read = store.env.blocking(move || source.read(&*disk, &buffers, range)).await;
-    read.map_err(|source| match source.kind() {
+    read.map_err(|source| unread(digest, path, source))
+}
+
+fn unread(digest: Digest, path: PathBuf, source: io::Error) -> StoreError {
+    match source.kind() {
         // It was removed after the index was asked.
         io::ErrorKind::NotFound => StoreError::NotHeld(digest),
         _ => StoreError::Io { path, source },
-    })
+    }
 }
 
 impl Source {

@@ -306,3 +306,27 @@ async fn a_store_with_a_catalogue_on_disk_opens_again() {
         assert!(content.is_in(&store).await);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_file_of_sealed_content_is_there_to_read_also_after_its_removal_and_no_other_is() {
+    on_both(async |node| {
+        let store = node.open().await.unwrap();
+        let content = Content::of(400_000, 1);
+        let digest = content.digest();
+        let refused = async || matches!(store.open_sealed(&digest).await, Err(StoreError::NotHeld(_)));
+        assert!(refused().await);
+        content.write(&store).await.unwrap();
+        assert!(refused().await, "it is whole and not sealed");
+        store.seal(&digest, Check::Whole).await.unwrap();
+        let file = store.open_sealed(&digest).await.unwrap();
+        if file.descriptor().is_some() {
+            file.write_all_at(b"other", 0).unwrap_err();
+        }
+        store.remove(&digest).await.unwrap();
+        assert!(refused().await);
+        let mut bytes = vec![0; content.bytes.len()];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        assert_eq!(bytes, content.bytes);
+    })
+    .await;
+}
