@@ -34,8 +34,6 @@ pub(crate) struct Profile {
     find_mtu: bool,
     /// Datagrams after which the peer should acknowledge, if it is to wait for more than QUIC's two.
     ack_after: Option<u32>,
-    /// How long the peer may hold an acknowledgement back.
-    ack_delay: Duration,
     /// Bytes on the way before the first acknowledgement.
     initial_window: u64,
 }
@@ -54,8 +52,6 @@ impl Profile {
         find_mtu: false,
         // Few are worth a datagram of their own.
         ack_after: Some(10),
-        // Most come with the answer. Agents that tell one another what they have do so every 100 ms at most.
-        ack_delay: Duration::from_millis(25),
         // QUIC's own ten datagrams are as many as come before an acknowledgement: who asks for much at once would wait
         // for the delay that these may have, over and over.
         initial_window: 64 * 1024,
@@ -72,7 +68,6 @@ impl Profile {
         batches: true,
         find_mtu: true,
         ack_after: Some(20),
-        ack_delay: Duration::from_millis(5),
         initial_window: 128 * 1024,
     };
 
@@ -88,6 +83,8 @@ impl Profile {
 pub(crate) const BUSY_CONTROL_WINDOW: u32 = 1024 * 1024;
 /// Streams that say who the peer is and when it goes: its control stream.
 const UNI_STREAMS: u32 = 1;
+/// How long the peer may hold an acknowledgement back.
+const ACK_DELAY: Duration = Duration::from_millis(5);
 /// Round trip that is assumed before one was measured. QUIC's 333 ms would make the first lost datagram cost a second.
 const INITIAL_RTT: Duration = Duration::from_millis(5);
 /// Bytes buffered for one attempt that waits for its handshake: a client's first flight is one or two datagrams.
@@ -119,7 +116,7 @@ fn transport(
     });
     let acks = profile.ack_after.map(|datagrams| {
         let mut acks = quinn::AckFrequencyConfig::default();
-        acks.ack_eliciting_threshold(datagrams.into()).max_ack_delay(Some(profile.ack_delay));
+        acks.ack_eliciting_threshold(datagrams.into()).max_ack_delay(Some(ACK_DELAY));
         acks
     });
 
