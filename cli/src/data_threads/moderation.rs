@@ -5,17 +5,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Between two times of going to sleep passes at least so much: what comes meanwhile is dealt with at once. On a link of
-/// 25 Mbit/s every datagram would wake the thread otherwise, which costs more than the datagram.
-const GATHER: Duration = Duration::from_millis(2);
-/// Datagrams a second from which on that is worth a delay, and up to which a thread goes to sleep between them at all; with more,
+/// Datagrams that a wake-up of the thread should be for. On a link of 25 Mbit/s every single one would wake it otherwise, which costs
+/// more than the datagram.
+const AT_ONCE: f64 = 8.0;
+/// The longest that a datagram is left waiting for others: what peers hold acknowledgements back for.
+const LONGEST: Duration = Duration::from_millis(4);
+/// Datagrams a second from which on that is worth a delay, and up to which a thread goes to sleep between them at all: with more,
 /// batches are large anyway, and the socket's buffer is not to fill up.
-const WORTHWHILE: std::ops::Range<f64> = 500.0..20_000.0;
+const WORTHWHILE: std::ops::Range<f64> = 200.0..20_000.0;
 /// The time over which datagrams are counted: nothing that is over within it is ever delayed.
 const SAMPLE: Duration = Duration::from_millis(20);
 
 /// Has a thread wake up less often while a steady stream of single datagrams comes to it, as network interfaces moderate their
-/// interrupts. Adds at most [`GATHER`] to what takes at least [`SAMPLE`].
+/// interrupts. Adds at most [`LONGEST`] to what takes at least [`SAMPLE`].
 #[derive(Debug)]
 pub(super) struct Moderation {
     /// Datagrams that came to the thread's sockets.
@@ -23,13 +25,14 @@ pub(super) struct Moderation {
     /// When the thread was last allowed to go to sleep.
     parked: Instant,
     sample: (Instant, u64),
-    moderates: bool,
+    /// What passes at least between two times of going to sleep.
+    gather: Duration,
 }
 
 impl Moderation {
     pub(super) fn new(received: Arc<AtomicU64>) -> Self {
         let now = Instant::now();
-        Self { received, parked: now, sample: (now, 0), moderates: false }
+        Self { received, parked: now, sample: (now, 0), gather: Duration::ZERO }
     }
 
     /// The thread has nothing to do, and is about to sleep until something comes.
@@ -50,11 +53,12 @@ impl Moderation {
         if passed >= SAMPLE {
             let received = self.received.load(Ordering::Relaxed);
             let rate = received.wrapping_sub(before) as f64 / passed.as_secs_f64();
-            self.moderates = WORTHWHILE.contains(&rate);
+            let gather = if WORTHWHILE.contains(&rate) { AT_ONCE / rate } else { 0.0 };
+            self.gather = Duration::from_secs_f64(gather).min(LONGEST);
             self.sample = (now, received);
         }
-        let rest = GATHER.saturating_sub(now.saturating_duration_since(self.parked));
-        (self.moderates && !rest.is_zero()).then_some(rest)
+        let rest = self.gather.saturating_sub(now.saturating_duration_since(self.parked));
+        (!rest.is_zero()).then_some(rest)
     }
 }
 
@@ -85,7 +89,7 @@ mod tests {
     #[test]
     fn a_steady_stream_is_gathered_and_neither_a_trickle_nor_a_flood_is() {
         assert_eq!(paused(100), Duration::ZERO);
-        assert!(paused(2000) > Duration::from_millis(300), "{:?}", paused(2000));
+        assert!(paused(2000) > Duration::from_millis(100), "{:?}", paused(2000));
         assert_eq!(paused(100_000), Duration::ZERO);
     }
 
