@@ -16,6 +16,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::turns::{LONGEST_TURN, Turn, Turns};
+
 /// Arrivals that may wait for a download; more are found by the tracker.
 const ARRIVALS: usize = 64;
 
@@ -31,6 +33,7 @@ pub(crate) struct Downloads {
     origins: Vec<SocketAddr>,
     node: NodeId,
     port: u16,
+    turns: Turns,
     active: Mutex<BTreeMap<Digest, Weak<Active>>>,
 }
 
@@ -66,7 +69,8 @@ impl Downloads {
         port: u16,
     ) -> Self {
         let (trackers, origins) = (herd.trackers.clone(), herd.origins.clone());
-        Self { env, pool, store, trackers, origins, node, port, active: Mutex::default() }
+        let turns = Turns::new(env.clone());
+        Self { env, pool, store, trackers, origins, node, port, turns, active: Mutex::default() }
     }
 
     /// Joins the download of a record's content, or begins it.
@@ -132,8 +136,10 @@ impl Downloads {
         let (progress_in, progress) = watch::channel((0, record.size));
         let (outcome_in, outcome) = watch::channel(None);
         let (arrivals, arrivals_out) = mpsc::channel(ARRIVALS);
+        let (turns, class, digest) = (self.turns.clone(), scope.class, record.digest);
         let task = self.env.spawn(async move {
-            let outcome = download.run(arrivals_out, progress_in).await;
+            let turn = turns.take(class, digest).await;
+            let outcome = in_turn(turn, download.run(arrivals_out, progress_in)).await;
             outcome_in.send_replace(Some(outcome));
         });
         let tag = Note::from(format!("{}:{}", record.name.key, record.version));
@@ -144,4 +150,14 @@ impl Downloads {
     fn active(&self) -> MutexGuard<'_, BTreeMap<Digest, Weak<Active>>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Ends the turn when the download ends, or goes on for long.
+async fn in_turn<T>(turn: Turn, download: impl Future<Output = T>) -> T {
+    tokio::pin!(download);
+    if let Ok(outcome) = timeout(LONGEST_TURN, &mut download).await {
+        return outcome;
+    }
+    drop(turn);
+    download.await
 }

@@ -10,6 +10,7 @@ mod downloads;
 mod loans;
 mod seeder;
 mod service;
+mod turns;
 mod warm;
 
 use std::net::SocketAddr;

@@ -10,6 +10,8 @@ use crate::time::Time;
 pub struct UploadSettings {
     /// Pieces of the usual length that may always be under way: one is sent while the next are read.
     pub least_pieces: u32,
+    /// Pieces beyond which [`Self::queue`] is of no use, however fast they go: on fast links the turn of a piece is what counts.
+    pub most_pieces: u32,
     /// Time for which what is under way may take, at the rate that peers acknowledge at, beyond its way there and back. With more,
     /// what is sent to many at once overflows queues that each connection alone would respect, and pieces wait that others could
     /// send at once: see `POLICIES.md`.
@@ -18,7 +20,7 @@ pub struct UploadSettings {
 
 impl Default for UploadSettings {
     fn default() -> Self {
-        Self { least_pieces: 4, queue: Duration::from_millis(100) }
+        Self { least_pieces: 4, most_pieces: 8, queue: Duration::from_millis(100) }
     }
 }
 
@@ -168,8 +170,10 @@ impl<K: Ord + Clone> Uploads<K> {
     /// One that has all to itself is limited by its connection alone.
     fn has_room(&self, now: Time, by: &K, upload: Upload) -> bool {
         let others = self.under_way.len() - usize::from(self.under_way.contains_key(by));
-        let least = u64::from(self.settings.least_pieces) * upload.piece;
-        let most = self.in_time(self.settings.queue + upload.round_trip).max(least);
+        let [least, longest] = [self.settings.least_pieces, self.settings.most_pieces];
+        let [least, longest] = [least, longest].map(|pieces| u64::from(pieces) * upload.piece);
+        let on_its_way = self.in_time(upload.round_trip);
+        let most = (on_its_way + self.in_time(self.settings.queue).min(longest)).max(least);
         let waiting = self.waiting(now);
         others == 0 || waiting < most
     }
@@ -289,14 +293,16 @@ mod tests {
             }
             open.pop_front().into_iter().for_each(|peer| uploads.done(now, &peer, PIECE));
         }
-        open.len()
+        // One has just gone.
+        open.len() + 1
     }
 
     #[test]
-    fn fast_links_have_more_under_way() {
-        let mut uploads = uploads();
-        let most = keep_busy(&mut uploads, 1000);
-        assert!((95..=105).contains(&most), "100 pieces are 100 ms: {most}");
+    fn faster_links_have_more_under_way_up_to_some_pieces() {
+        let most = [20, 60, 1000].map(|rate| keep_busy(&mut uploads(), rate));
+        assert_eq!(most[0], 4);
+        assert!((5..=7).contains(&most[1]), "6 pieces are 100 ms: {most:?}");
+        assert_eq!(most[2], 8);
     }
 
     #[test]
