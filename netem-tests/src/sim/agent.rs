@@ -15,7 +15,6 @@ pub(super) struct Agent {
     /// Counts its restarts: what was meant for an earlier life is not heard.
     pub(super) life: u16,
     pub(super) is_up: bool,
-    pub(super) is_known_to_tracker: bool,
     /// While it lacks something and is up.
     pub(super) swarm: Option<Box<Swarm>>,
     /// What it holds while it has no scheduler.
@@ -44,7 +43,6 @@ impl Agent {
             fate,
             life: 0,
             is_up: true,
-            is_known_to_tracker: false,
             swarm: None,
             kept,
             downlink,

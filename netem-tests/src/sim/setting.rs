@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rand::Rng;
+use rdcq_swarm::AcquaintSettings;
 use rdcq_wire::ByteRate;
 use rdcq_wire::manifest::PieceSizes;
 
@@ -29,8 +30,8 @@ pub struct Setting {
     pub setup: u32,
     /// Agents start evenly within this time.
     pub spread: Duration,
-    /// Neighbours that the tracker names at a time.
-    pub neighbours: u32,
+    /// How many neighbours the tracker names.
+    pub acquaint: AcquaintSettings,
     /// Most neighbours that an agent takes of those that are named to it, or that it hears from.
     pub most_neighbours: u32,
     /// How soon an agent asks the tracker again.

@@ -22,6 +22,7 @@
 //! Left to others: the bytes, their hashes, connections, announcing to neighbours what is held, and deciding who the
 //! neighbours are.
 
+mod acquaint;
 mod bits;
 mod event;
 mod pace;
@@ -36,6 +37,7 @@ mod swarm;
 mod time;
 mod uploads;
 
+pub use acquaint::{AcquaintSettings, Acquaintances};
 pub use event::{Action, Event, Failure, PeerId, PeerKind, RequestId};
 pub use report::Report;
 pub use settings::{Settings, WindowSettings};

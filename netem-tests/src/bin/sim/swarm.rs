@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use rdcq_netem_tests::sim::{Faults, Origin, Outcome, Setting, run};
+use rdcq_swarm::AcquaintSettings;
 use rdcq_wire::ByteRate;
 use serde::Serialize;
 
@@ -37,9 +38,9 @@ pub(super) struct Swarm {
     /// Agents start evenly within so many milliseconds.
     #[arg(long, default_value_t = 50)]
     spread: u64,
-    /// Neighbours that the tracker names at a time.
-    #[arg(long, default_value_t = 32)]
-    neighbours: u32,
+    /// Neighbours that each agent should have, by the tracker.
+    #[arg(long)]
+    neighbours: Option<usize>,
     /// Most neighbours of an agent.
     #[arg(long, default_value_t = 64)]
     most_neighbours: u32,
@@ -152,7 +153,7 @@ impl Swarm {
             latency: Duration::from_micros(self.latency),
             setup: self.setup,
             spread: ms(self.spread),
-            neighbours: self.neighbours,
+            acquaint: self.acquaint(),
             most_neighbours: self.most_neighbours,
             // As the tracker asks of them.
             ask_again: ms(500),
@@ -167,6 +168,15 @@ impl Swarm {
             patience: Duration::from_secs(self.patience),
             seed,
         }
+    }
+
+    fn acquaint(&self) -> AcquaintSettings {
+        let settings = AcquaintSettings::default();
+        self.neighbours.map_or(settings, |wanted| AcquaintSettings {
+            wanted,
+            at_first: wanted.div_ceil(2),
+            most: wanted + wanted / 4,
+        })
     }
 
     fn faults(&self) -> Faults {
