@@ -10,7 +10,9 @@ use rand::seq::index;
 pub struct AcquaintSettings {
     /// As many as each should know.
     pub wanted: usize,
-    /// As many are named to one that asks for the first time. About half of what is wanted: as many again come to it later.
+    /// As many are named to one that asks for the first time. Less than half of what is wanted, as others are named to it later:
+    /// with more, those that came early have no room soon, each knows only those that came about when it did, and a piece
+    /// takes dozens of steps to reach all.
     pub at_first: usize,
     /// One that is known to so many is named to nobody else, as long as there are others.
     pub most: usize,
@@ -18,7 +20,7 @@ pub struct AcquaintSettings {
 
 impl Default for AcquaintSettings {
     fn default() -> Self {
-        Self { wanted: 16, at_first: 8, most: 20 }
+        Self { wanted: 16, at_first: 6, most: 22 }
     }
 }
 
@@ -173,9 +175,9 @@ mod tests {
     fn each_knows_about_as_many_and_all_are_near() {
         let herd = herd(2000, &mut StdRng::seed_from_u64(1));
         check(&herd);
-        assert!(herd.nodes.iter().all(|node| (16..=20).contains(&node.known.len())));
+        assert!(herd.nodes.iter().all(|node| (16..=22).contains(&node.known.len())));
         let mut reached = BTreeSet::from([0]);
-        for _step in 0..5 {
+        for _step in 0..4 {
             let next = reached.iter().flat_map(|agent| herd.nodes[herd.places[agent]].known.clone());
             reached = next.chain(reached.clone()).collect();
         }
@@ -210,6 +212,6 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(1);
         let mut herd = Acquaintances::new(AcquaintSettings::default());
         (0..8).for_each(|seed| herd.joined(&seed));
-        assert_eq!(herd.seeks(&9, &mut rng).len(), 8);
+        assert_eq!(herd.seeks(&9, &mut rng).len(), 6);
     }
 }

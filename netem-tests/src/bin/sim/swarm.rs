@@ -174,8 +174,8 @@ impl Swarm {
         let settings = AcquaintSettings::default();
         self.neighbours.map_or(settings, |wanted| AcquaintSettings {
             wanted,
-            at_first: wanted.div_ceil(2),
-            most: wanted + wanted / 4,
+            at_first: (wanted * 3).div_ceil(8),
+            most: wanted + wanted * 3 / 8,
         })
     }
 
