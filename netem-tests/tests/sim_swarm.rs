@@ -28,6 +28,7 @@ fn setting(agents: u32, seed: u64) -> Setting {
         ask_again: ms(500),
         have_every: ms(1),
         headers: 0.05,
+        message_bytes: 90,
         slow_every: 0,
         slots: 4,
         origin: Origin::Spreads,

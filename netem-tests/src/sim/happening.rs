@@ -51,10 +51,11 @@ pub(super) enum Happening {
         by_life: u16,
         job: Job,
     },
-    /// What an agent has reaches all who listen to it.
+    /// What an agent has reaches those who listen to it.
     Told {
         by: u32,
         life: u16,
+        told: Box<[u32]>,
         spans: Box<[Span]>,
     },
     /// The same, for one that has only begun to listen.

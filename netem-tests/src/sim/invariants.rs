@@ -49,6 +49,7 @@ pub fn small(seed: u64) -> Setting {
         ask_again: Duration::from_millis(500),
         have_every: Duration::from_millis(rng.random_range(0..50)),
         headers: 0.05,
+        message_bytes: 90,
         slow_every: rng.random_range(0..4),
         slots: rng.random_range(0..6),
         origin: if rng.random() { Origin::Open } else { Origin::Spreads },

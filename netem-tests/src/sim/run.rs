@@ -119,7 +119,7 @@ impl<'a> World<'a> {
             Happening::Sent { by, life } => self.sent(by, life),
             Happening::Comes { job, until } => self.comes(job, until),
             Happening::Arrived { by, by_life, job } => self.arrive(by, by_life, job),
-            Happening::Told { by, life, spans } => self.told(by, life, &spans),
+            Happening::Told { by, life, told, spans } => self.told(by, life, &told, &spans),
             Happening::ToldTo { to, by, spans } => {
                 self.tell_swarm(to, Event::PeerHas { peer: PeerId(by), spans: spans.into() });
             }
@@ -180,7 +180,7 @@ impl<'a> World<'a> {
         self.agent(by).watchers.push(to);
         self.tell_swarm(to, Event::PeerJoined { peer: PeerId(by), kind: PeerKind::Agent });
         let spans: Box<[Span]> = self.agent(by).have().spans().into();
-        self.outcome.messages += 1;
+        self.message(by, to);
         self.after(self.setting.latency, Happening::ToldTo { to, by, spans });
     }
 
@@ -194,13 +194,14 @@ impl<'a> World<'a> {
     /// Does what a swarm decides.
     fn act(&mut self, number: u32) {
         let (latency, now) = (self.setting.latency, self.now);
+        let mut messages = Vec::new();
         let agent = &mut self.agents[number as usize - 1];
         let life = agent.life;
         let Some(swarm) = &mut agent.swarm else { return };
         while let Some(action) = swarm.poll_action() {
             match action {
                 Action::Request { request, peer, span } => {
-                    self.outcome.messages += 1;
+                    messages.push(peer.0);
                     if self.setting.is_checked {
                         checks::request(swarm, &self.setting.scheduler, &agent.open, peer, span);
                     }
@@ -211,7 +212,7 @@ impl<'a> World<'a> {
                 Action::Cancel { request } => {
                     if let Some(place) = agent.open.iter().position(|(open, ..)| *open == request) {
                         let (_, of, _) = agent.open.swap_remove(place);
-                        self.outcome.messages += 1;
+                        messages.push(of.0);
                         let cancelled = Happening::Cancelled { by: number, life, of: of.0, request };
                         self.agenda.add(now + latency, cancelled);
                     }
@@ -235,6 +236,7 @@ impl<'a> World<'a> {
             agent.due = due;
             self.agenda.add(at, Happening::Due { agent: number, life });
         }
+        messages.into_iter().for_each(|to| self.message(number, to));
     }
 
     fn look_at_the_time(&mut self, number: u32, life: u16) {

@@ -40,6 +40,8 @@ pub struct Setting {
     pub have_every: Duration,
     /// Bytes on a link for each byte of the file, beyond that byte.
     pub headers: f64,
+    /// Bytes on a link of every message, with the headers below it.
+    pub message_bytes: u32,
     /// Every how manieth agent has a link of a quarter of the rate; none if 0.
     pub slow_every: u32,
     /// An agent for whose link up so many pieces wait refuses what it is asked for; none does if 0.

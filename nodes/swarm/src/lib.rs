@@ -25,6 +25,7 @@
 mod acquaint;
 mod bits;
 mod event;
+mod gather;
 mod pace;
 mod peer;
 mod peers;
@@ -39,6 +40,7 @@ mod uploads;
 
 pub use acquaint::{AcquaintSettings, Acquaintances};
 pub use event::{Action, Event, Failure, PeerId, PeerKind, RequestId};
+pub use gather::gathering;
 pub use report::Report;
 pub use settings::{Settings, WindowSettings};
 pub use spread::{Spread, SpreadSettings};

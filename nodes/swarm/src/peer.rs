@@ -112,6 +112,19 @@ impl Peer {
         }
     }
 
+    /// How full its window is, if so many bytes may be asked of it now.
+    pub(crate) fn fill_with_room(&self, window: &WindowSettings, bytes: u64) -> Option<u64> {
+        if self.standing != Standing::Good {
+            return None;
+        }
+        if self.open.is_empty() {
+            return Some(0);
+        }
+        let most = self.pace.window(window);
+        let has_room = self.in_flight_bytes + bytes <= most;
+        has_room.then(|| self.in_flight_bytes.saturating_mul(1000) / most.max(1))
+    }
+
     /// The longest span that may be asked of it now, in bytes, should its first piece be shorter.
     pub(crate) fn span_bytes(&self, window: &WindowSettings) -> u64 {
         let bytes = self.pace.window(window);

@@ -50,6 +50,9 @@ pub(super) struct Swarm {
     /// Bytes on a link for each byte of the file, beyond that byte.
     #[arg(long, default_value_t = 0.056)]
     headers: f64,
+    /// Bytes on a link of every message: a request, a refusal, a word about what is held.
+    #[arg(long, default_value_t = 90)]
+    message_bytes: u32,
     /// Every how manieth agent has a link of a quarter of the rate; none if 0.
     #[arg(long, default_value_t = 0)]
     slow_every: u32,
@@ -159,6 +162,7 @@ impl Swarm {
             ask_again: ms(500),
             have_every: ms(self.have_every),
             headers: self.headers,
+            message_bytes: self.message_bytes,
             slow_every: self.slow_every,
             slots: self.slots,
             is_checked: self.checked,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 use rdcq_wire::Span;
 
-use super::{Swarm, Timer};
+use super::{NEVER, Swarm, Timer};
 use crate::bits::Bits;
 use crate::event::{Action, PeerId, PeerKind, RequestId};
 use crate::pace::Load;
@@ -28,6 +28,10 @@ impl Swarm {
         if self.pieces.wanted_count() == 0 {
             self.starved_since = None;
             return self.second_request();
+        }
+        if self.overdue_from <= self.now {
+            let agents = self.requests.values().filter(|request| request.kind == PeerKind::Agent);
+            self.overdue_from = agents.map(|request| request.overdue_at).min().unwrap_or(NEVER);
         }
         self.request_from_agents().or_else(|| self.request_from_origins())
     }
@@ -136,6 +140,9 @@ impl Swarm {
     /// What is overdue at agents. It does not count as in flight: it waits behind a slow link, and ours would stand idle
     /// meanwhile.
     fn overdue_bytes(&self) -> u64 {
+        if self.now < self.overdue_from {
+            return 0;
+        }
         let overdue = self.requests.values();
         let overdue =
             overdue.filter(|request| request.kind == PeerKind::Agent && request.overdue_at <= self.now);
@@ -147,8 +154,8 @@ impl Swarm {
     fn least_busy(&mut self, kind: PeerKind, window: &WindowSettings) -> Option<PeerId> {
         let lot: u32 = self.rng.random();
         let least = self.pieces.mean_length().max(1);
-        let candidates = self.peers.worthwhile(kind).filter(|(_, peer)| peer.room(window) >= least);
-        candidates.min_by_key(|(id, peer)| (peer.fill(window), id.0 ^ lot)).map(|(id, _)| id)
+        let fill = |(id, peer): (PeerId, &Peer)| Some((peer.fill_with_room(window, least)?, id.0 ^ lot, id));
+        self.peers.worthwhile(kind).filter_map(fill).min().map(|(_, _, id)| id)
     }
 
     fn choose_from_agent(&mut self, id: PeerId, window: &WindowSettings) -> Option<Span> {
@@ -265,6 +272,9 @@ impl Swarm {
             let expected = peer.pace.expected(peer.in_flight_bytes).unwrap_or(UNKNOWN_PACE);
             let overdue_at = now + expected.saturating_mul(2) + LEAST_OVERDUE;
             let kind = peer.kind;
+            if kind == PeerKind::Agent {
+                self.overdue_from = self.overdue_from.min(overdue_at);
+            }
             let (agents_window, overdue) = (self.agents_window(), self.overdue_bytes());
             if kind == PeerKind::Agent {
                 if self.agents_in_flight == 0 {
