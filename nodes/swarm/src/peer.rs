@@ -120,6 +120,10 @@ impl Peer {
         if self.open.is_empty() {
             return Some(0);
         }
+        if self.kind == PeerKind::Agent && !self.pace.is_known() {
+            // It may be silent or lie: one request shows.
+            return None;
+        }
         let most = self.pace.window(window);
         let has_room = self.in_flight_bytes + bytes <= most;
         has_room.then(|| self.in_flight_bytes.saturating_mul(1000) / most.max(1))

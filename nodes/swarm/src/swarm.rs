@@ -15,7 +15,7 @@ use rdcq_wire::{PieceIndex, PieceSet, Span};
 use crate::bits::Bits;
 use crate::event::{Action, Event, Failure, PeerId, PeerKind, RequestId};
 use crate::pace::Pace;
-use crate::peer::Offer;
+use crate::peer::{Offer, Standing};
 use crate::peers::Peers;
 use crate::pieces::Pieces;
 use crate::report::Report;
@@ -214,6 +214,10 @@ impl Swarm {
         }
         for span in spans.iter().take(MAX_ANNOUNCED_SPANS) {
             peer.has.insert_range(span.range(), |_| {});
+        }
+        if let Standing::Pausing { .. } = peer.standing {
+            // It was busy, and now wants to be asked.
+            peer.standing = Standing::Good;
         }
         peer.offer = if peer.has.is_full() { Offer::Everything } else { Offer::Part };
         self.peers.is_worthwhile(id);
