@@ -13,6 +13,9 @@ use crate::sim::links::Job;
 /// How often an agent notes that bytes of a long piece come in; well within the silence that it bears.
 const STILL_COMES: Duration = Duration::from_millis(200);
 
+/// A piece that is there so soon after its first byte is only noted when it is there.
+const SOON: Duration = Duration::from_millis(10);
+
 impl World<'_> {
     /// A request has reached whom it asks, who has what it asks for: nobody tells of what it does not have.
     pub(super) fn serve(&mut self, by: u32, life: u16, of: u32, request: RequestId, span: Span) {
@@ -117,7 +120,9 @@ impl World<'_> {
         let begin = self.now + self.setting.latency;
         let (first, there) = self.agent(job.to).downlink.carry(begin, begin + sending, bytes);
         self.after(sending, Happening::Sent { by, life: by_life });
-        self.agenda.add(first, Happening::Comes { job, until: there });
+        if there.since(first) > SOON {
+            self.agenda.add(first, Happening::Comes { job, until: there });
+        }
         self.agenda.add(there, Happening::Arrived { by, by_life, job });
         if by == SOURCE {
             self.source_sent(job);
