@@ -33,6 +33,8 @@ pub(crate) struct Peer {
     pub(crate) pace: Pace,
     /// The piece after the last span asked of it.
     pub(crate) cursor: Option<u32>,
+    /// Whether it has ever delivered a piece.
+    pub(crate) has_delivered: bool,
     losses: u32,
     give_ups: u32,
 }
@@ -79,6 +81,7 @@ impl Peer {
             heard: now,
             pace: Pace::new(now),
             cursor: None,
+            has_delivered: false,
             losses: 0,
             give_ups: 0,
         }
@@ -158,6 +161,7 @@ impl Peer {
     /// A piece came.
     pub(crate) const fn delivered(&mut self) {
         self.losses = 0;
+        self.has_delivered = true;
     }
 
     /// When something about the peer is due, apart from its silence.

@@ -210,6 +210,17 @@ fn an_origin_that_offers_other_pieces_and_fell_silent_is_asked_again_when_nobody
 }
 
 #[test]
+fn an_agent_that_delivered_and_fell_silent_returns_after_its_rest() {
+    let mut bench = Bench::new(40, 1);
+    let (request, _, span) = bench.joined(ORIGIN, PeerKind::Origin).agent(1, Span::new(0, 40)).requests()[0];
+    bench.verified(request, span.first.0);
+    let actions = bench.pass(Duration::from_millis(1100));
+    assert!(actions.contains(&Action::GiveUp { peer: PeerId(1) }), "{actions:?}");
+    let asked = requests(&bench.pass(Duration::from_secs(3)));
+    assert!(asked.iter().any(|(_, peer, _)| *peer == PeerId(1)), "{asked:?}");
+}
+
+#[test]
 fn what_an_origin_offers_is_asked_of_it_although_agents_that_never_delivered_say_to_hold_it() {
     let mut bench = Bench::new(9, 1);
     let (_, _, span) = bench.agent(1, Span::new(0, 9)).requests()[0];
