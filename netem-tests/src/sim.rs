@@ -11,7 +11,6 @@ mod links;
 mod outcome;
 mod run;
 mod setting;
-mod tracker;
 
 pub use faults::Faults;
 pub use invariants::{check, small};

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use rdcq_netem_tests::sim::{Faults, Origin, Outcome, Setting, check, run};
+use rdcq_swarm::AcquaintSettings;
 use rdcq_wire::ByteRate;
 
 /// Seeds of small swarms that are run here.
@@ -22,11 +23,12 @@ fn setting(agents: u32, seed: u64) -> Setting {
         latency: ms(1),
         setup: 4,
         spread: ms(20),
-        neighbours: 8,
+        acquaint: AcquaintSettings::default(),
         most_neighbours: 16,
         ask_again: ms(500),
         have_every: ms(1),
         headers: 0.05,
+        message_bytes: 90,
         slow_every: 0,
         slots: 4,
         origin: Origin::Spreads,

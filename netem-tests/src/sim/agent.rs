@@ -15,7 +15,6 @@ pub(super) struct Agent {
     /// Counts its restarts: what was meant for an earlier life is not heard.
     pub(super) life: u16,
     pub(super) is_up: bool,
-    pub(super) is_known_to_tracker: bool,
     /// While it lacks something and is up.
     pub(super) swarm: Option<Box<Swarm>>,
     /// What it holds while it has no scheduler.
@@ -28,7 +27,11 @@ pub(super) struct Agent {
     /// What it has and has not told.
     pub(super) untold: Vec<Span>,
     pub(super) told_at: Option<Time>,
-    pub(super) tells: bool,
+    /// When it will tell next, if it has something to tell.
+    pub(super) tells_at: Option<Time>,
+    /// Bytes that came to it, and since when.
+    pub(super) received: u64,
+    pub(super) began: Time,
     /// Whom each open request was made of, and which pieces are to come.
     pub(super) open: Vec<(RequestId, PeerId, Span)>,
     /// When it looks at the time next.
@@ -44,7 +47,6 @@ impl Agent {
             fate,
             life: 0,
             is_up: true,
-            is_known_to_tracker: false,
             swarm: None,
             kept,
             downlink,
@@ -52,7 +54,9 @@ impl Agent {
             watchers: Vec::new(),
             untold: Vec::new(),
             told_at: None,
-            tells: false,
+            tells_at: None,
+            received: 0,
+            began: Time::default(),
             open: Vec::new(),
             due: None,
             done: None,
@@ -61,6 +65,7 @@ impl Agent {
 
     /// It begins to fetch what it lacks.
     pub(super) fn begin(&mut self, settings: &Settings, lengths: &Arc<[u32]>, seed: u64, now: Time) {
+        (self.received, self.began) = (0, now);
         let have = std::mem::replace(&mut self.kept, PieceSet::empty(0));
         self.swarm = Some(Box::new(Swarm::new(settings.clone(), Arc::clone(lengths), have, seed, now)));
     }
@@ -85,7 +90,7 @@ impl Agent {
         self.life += 1;
         self.is_up = false;
         self.untold = Vec::new();
-        (self.tells, self.told_at) = (false, None);
+        (self.tells_at, self.told_at) = (None, None);
         (self.hears, self.watchers) = (Vec::new(), Vec::new());
     }
 
@@ -99,6 +104,12 @@ impl Agent {
             Some(span) if span.range().end == piece.0 => span.count += 1,
             _ => self.untold.push(Span { first: piece, count: 1 }),
         }
+    }
+
+    /// Whether another is not known to have all of these.
+    pub(super) fn has_news_for(&self, other: u32, spans: &[Span]) -> bool {
+        let knows = |piece| self.swarm.as_ref().is_some_and(|swarm| swarm.is_held_by(PeerId(other), piece));
+        !spans.iter().flat_map(|span| span.indices()).all(knows)
     }
 
     /// One that it hears, or that hears it, is gone.

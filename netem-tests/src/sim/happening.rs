@@ -1,6 +1,6 @@
 //! What happens, in the order of its times.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use rdcq_swarm::{Failure, RequestId, Time};
@@ -51,10 +51,11 @@ pub(super) enum Happening {
         by_life: u16,
         job: Job,
     },
-    /// What an agent has reaches all who listen to it.
+    /// What an agent has reaches those who listen to it.
     Told {
         by: u32,
         life: u16,
+        told: Box<[u32]>,
         spans: Box<[Span]>,
     },
     /// The same, for one that has only begun to listen.
@@ -86,47 +87,33 @@ pub(super) enum Happening {
     },
 }
 
-struct Entry {
-    at: Time,
-    made: u64,
-    happening: Happening,
-}
+/// When something is due, how many were added before it, and where it is kept.
+type Entry = Reverse<(Time, u64, u32)>;
 
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// The greatest is due next: the earliest, and of two at a time the one that was made first.
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.made).cmp(&(self.at, self.made))
-    }
-}
-
-/// What is to happen.
+/// What is to happen. Large swarms have hundreds of thousands of things ahead: what is moved about to keep them in order is small.
 #[derive(Default)]
 pub(super) struct Agenda {
     entries: BinaryHeap<Entry>,
+    happenings: Vec<Option<Happening>>,
+    free: Vec<u32>,
     made: u64,
 }
 
 impl Agenda {
     pub(super) fn add(&mut self, at: Time, happening: Happening) {
         self.made += 1;
-        self.entries.push(Entry { at, made: self.made, happening });
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.happenings.push(None);
+            self.happenings.len() as u32 - 1
+        });
+        self.happenings[place as usize] = Some(happening);
+        self.entries.push(Reverse((at, self.made, place)));
     }
 
+    /// The earliest, and of two at a time the one that was added first.
     pub(super) fn next(&mut self) -> Option<(Time, Happening)> {
-        self.entries.pop().map(|entry| (entry.at, entry.happening))
+        let Reverse((at, _, place)) = self.entries.pop()?;
+        self.free.push(place);
+        self.happenings[place as usize].take().map(|happening| (at, happening))
     }
 }

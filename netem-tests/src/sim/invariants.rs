@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
+use rdcq_swarm::AcquaintSettings;
 use rdcq_wire::ByteRate;
 
 use super::faults::Faults;
@@ -43,11 +44,12 @@ pub fn small(seed: u64) -> Setting {
         latency: Duration::from_micros(rng.random_range(50..50_000)),
         setup: rng.random_range(1..8),
         spread: Duration::from_millis(rng.random_range(0..1000)),
-        neighbours: rng.random_range(1..16),
+        acquaint: acquaint(&mut rng),
         most_neighbours: rng.random_range(1..16),
         ask_again: Duration::from_millis(500),
         have_every: Duration::from_millis(rng.random_range(0..50)),
         headers: 0.05,
+        message_bytes: 90,
         slow_every: rng.random_range(0..4),
         slots: rng.random_range(0..6),
         origin: if rng.random() { Origin::Open } else { Origin::Spreads },
@@ -57,6 +59,11 @@ pub fn small(seed: u64) -> Setting {
         patience: Duration::from_secs(1200),
         seed,
     }
+}
+
+fn acquaint(rng: &mut StdRng) -> AcquaintSettings {
+    let wanted = rng.random_range(1..16);
+    AcquaintSettings { wanted, at_first: rng.random_range(1..=wanted), most: wanted + rng.random_range(0..8) }
 }
 
 /// Runs the small swarm of a seed.

@@ -27,6 +27,8 @@ pub(super) struct Uplink {
     pub(super) busy: bool,
     /// Bytes of pieces that it has sent.
     pub(super) sent: u64,
+    /// Bytes of messages that go before the next piece, and since when.
+    owed: (f64, Time),
 }
 
 impl Uplink {
@@ -38,6 +40,7 @@ impl Uplink {
             waiting: 0,
             busy: false,
             sent: 0,
+            owed: (0.0, Time(Duration::ZERO)),
         }
     }
 
@@ -90,6 +93,27 @@ impl Uplink {
         Some(Span::new(first, dropped as u32))
     }
 
+    /// A message goes out, before what waits.
+    pub(super) fn message(&mut self, now: Time, bytes: f64) {
+        let before = self.owed_at(now);
+        self.owed = (before + bytes, now);
+    }
+
+    /// Bytes of messages that are still to go out. While nothing else does, they do.
+    fn owed_at(&self, now: Time) -> f64 {
+        let (bytes, since) = self.owed;
+        let gone = if self.busy { 0.0 } else { self.bytes_per_second * now.since(since).as_secs_f64() };
+        (bytes - gone).max(0.0)
+    }
+
+    /// How long a piece takes that begins now, after the messages before it.
+    pub(super) fn begin(&mut self, now: Time, bytes: f64) -> Duration {
+        let owed = self.owed_at(now);
+        self.owed = (0.0, now);
+        self.busy = true;
+        self.sending(bytes + owed)
+    }
+
     /// Drops everything.
     pub(super) fn clear(&mut self) {
         self.turns.clear();
@@ -112,6 +136,11 @@ pub(super) struct Downlink {
 impl Downlink {
     pub(super) fn new(bytes_per_second: f64) -> Self {
         Self { bytes_per_second, free: Time::default() }
+    }
+
+    /// A message comes in between.
+    pub(super) fn message(&mut self, now: Time, bytes: f64) {
+        self.free = self.free.max(now) + Duration::from_secs_f64(bytes / self.bytes_per_second);
     }
 
     /// When the first and the last byte are there of what begins and ends to reach the link at these times.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rdcq_swarm::{Action, Event, PeerId, PeerKind, Spread, Time};
+use rdcq_swarm::{Acquaintances, Action, Event, PeerId, PeerKind, Spread, Time};
 use rdcq_wire::Span;
 
 use super::agent::Agent;
@@ -19,7 +19,6 @@ use super::happening::{Agenda, Happening};
 use super::links::{Downlink, Uplink};
 use super::outcome::Outcome;
 use super::setting::Setting;
-use super::tracker::Tracker;
 
 /// The source's number; agents come after it.
 const SOURCE: u32 = 0;
@@ -34,7 +33,7 @@ struct World<'a> {
     spread: Spread,
     source_due: Option<Time>,
     agents: Vec<Agent>,
-    tracker: Tracker,
+    tracker: Acquaintances<u32>,
     rng: StdRng,
     outcome: Outcome,
 }
@@ -82,7 +81,7 @@ impl<'a> World<'a> {
             lengths,
             uplinks,
             agents,
-            tracker: Tracker::default(),
+            tracker: Acquaintances::new(setting.acquaint),
             rng,
             outcome: Outcome { unfinished, pieces, ..Outcome::default() },
         };
@@ -120,7 +119,7 @@ impl<'a> World<'a> {
             Happening::Sent { by, life } => self.sent(by, life),
             Happening::Comes { job, until } => self.comes(job, until),
             Happening::Arrived { by, by_life, job } => self.arrive(by, by_life, job),
-            Happening::Told { by, life, spans } => self.told(by, life, &spans),
+            Happening::Told { by, life, told, spans } => self.told(by, life, &told, &spans),
             Happening::ToldTo { to, by, spans } => {
                 self.tell_swarm(to, Event::PeerHas { peer: PeerId(by), spans: spans.into() });
             }
@@ -147,10 +146,11 @@ impl<'a> World<'a> {
             self.agents[number as usize - 1].begin(settings, &lengths, seed, now);
         }
         if self.setting.faults.trackers_die_at.is_none_or(|at| self.now.0 < at) {
-            let is_new = !std::mem::replace(&mut self.agent(number).is_known_to_tracker, true);
-            let named = self.tracker.name(number, is_new, self.setting.neighbours, &mut self.rng);
             if self.agent(number).manner == Manner::Honest {
+                let named = self.tracker.seeks(&number, &mut self.rng).to_vec();
                 named.into_iter().for_each(|other| self.meet(number, other));
+            } else {
+                self.tracker.joined(&number);
             }
         }
         if is_first {
@@ -164,10 +164,8 @@ impl<'a> World<'a> {
     /// One agent turns to another that was named to it, which hears of it thereby.
     fn meet(&mut self, one: u32, other: u32) {
         let up = self.agent(other).is_up;
-        let enough = self.setting.neighbours as usize;
         let most = self.setting.most_neighbours as usize;
-        // Room is left for those that turn to us: whom nobody hears could pass nothing on.
-        if !up || self.agent(one).hears.len() >= enough || self.agent(one).hears.contains(&other) {
+        if !up || self.agent(one).hears.len() >= most || self.agent(one).hears.contains(&other) {
             return;
         }
         self.listen(one, other);
@@ -182,7 +180,7 @@ impl<'a> World<'a> {
         self.agent(by).watchers.push(to);
         self.tell_swarm(to, Event::PeerJoined { peer: PeerId(by), kind: PeerKind::Agent });
         let spans: Box<[Span]> = self.agent(by).have().spans().into();
-        self.outcome.messages += 1;
+        self.message(by, to);
         self.after(self.setting.latency, Happening::ToldTo { to, by, spans });
     }
 
@@ -196,13 +194,14 @@ impl<'a> World<'a> {
     /// Does what a swarm decides.
     fn act(&mut self, number: u32) {
         let (latency, now) = (self.setting.latency, self.now);
+        let mut messages = Vec::new();
         let agent = &mut self.agents[number as usize - 1];
         let life = agent.life;
         let Some(swarm) = &mut agent.swarm else { return };
         while let Some(action) = swarm.poll_action() {
             match action {
                 Action::Request { request, peer, span } => {
-                    self.outcome.messages += 1;
+                    messages.push(peer.0);
                     if self.setting.is_checked {
                         checks::request(swarm, &self.setting.scheduler, &agent.open, peer, span);
                     }
@@ -213,7 +212,7 @@ impl<'a> World<'a> {
                 Action::Cancel { request } => {
                     if let Some(place) = agent.open.iter().position(|(open, ..)| *open == request) {
                         let (_, of, _) = agent.open.swap_remove(place);
-                        self.outcome.messages += 1;
+                        messages.push(of.0);
                         let cancelled = Happening::Cancelled { by: number, life, of: of.0, request };
                         self.agenda.add(now + latency, cancelled);
                     }
@@ -237,6 +236,7 @@ impl<'a> World<'a> {
             agent.due = due;
             self.agenda.add(at, Happening::Due { agent: number, life });
         }
+        messages.into_iter().for_each(|to| self.message(number, to));
     }
 
     fn look_at_the_time(&mut self, number: u32, life: u16) {

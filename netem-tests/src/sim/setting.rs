@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rand::Rng;
+use rdcq_swarm::AcquaintSettings;
 use rdcq_wire::ByteRate;
 use rdcq_wire::manifest::PieceSizes;
 
@@ -29,8 +30,8 @@ pub struct Setting {
     pub setup: u32,
     /// Agents start evenly within this time.
     pub spread: Duration,
-    /// Neighbours that the tracker names at a time.
-    pub neighbours: u32,
+    /// How many neighbours the tracker names.
+    pub acquaint: AcquaintSettings,
     /// Most neighbours that an agent takes of those that are named to it, or that it hears from.
     pub most_neighbours: u32,
     /// How soon an agent asks the tracker again.
@@ -39,6 +40,8 @@ pub struct Setting {
     pub have_every: Duration,
     /// Bytes on a link for each byte of the file, beyond that byte.
     pub headers: f64,
+    /// Bytes on a link of every message, with the headers below it.
+    pub message_bytes: u32,
     /// Every how manieth agent has a link of a quarter of the rate; none if 0.
     pub slow_every: u32,
     /// An agent for whose link up so many pieces wait refuses what it is asked for; none does if 0.

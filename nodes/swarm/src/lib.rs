@@ -22,8 +22,10 @@
 //! Left to others: the bytes, their hashes, connections, announcing to neighbours what is held, and deciding who the
 //! neighbours are.
 
+mod acquaint;
 mod bits;
 mod event;
+mod gather;
 mod pace;
 mod peer;
 mod peers;
@@ -36,7 +38,9 @@ mod swarm;
 mod time;
 mod uploads;
 
+pub use acquaint::{AcquaintSettings, Acquaintances};
 pub use event::{Action, Event, Failure, PeerId, PeerKind, RequestId};
+pub use gather::gathering;
 pub use report::Report;
 pub use settings::{Settings, WindowSettings};
 pub use spread::{Spread, SpreadSettings};

@@ -52,6 +52,11 @@ impl Pace {
         Mark { delivered_bytes: self.delivered_bytes, at: self.delivered_at, load }
     }
 
+    /// Whether anything has ever been delivered.
+    pub(crate) const fn is_known(&self) -> bool {
+        self.delivered_bytes > 0
+    }
+
     /// A request's first byte came `after` it was made.
     pub(crate) fn answered(&mut self, after: Duration) {
         self.first_byte = Some(self.first_byte.map_or(after, |least| least.min(after)));

@@ -33,6 +33,8 @@ pub(crate) struct Peer {
     pub(crate) pace: Pace,
     /// The piece after the last span asked of it.
     pub(crate) cursor: Option<u32>,
+    /// Whether it has ever delivered a piece.
+    pub(crate) has_delivered: bool,
     losses: u32,
     give_ups: u32,
 }
@@ -79,6 +81,7 @@ impl Peer {
             heard: now,
             pace: Pace::new(now),
             cursor: None,
+            has_delivered: false,
             losses: 0,
             give_ups: 0,
         }
@@ -112,6 +115,23 @@ impl Peer {
         }
     }
 
+    /// How full its window is, if so many bytes may be asked of it now.
+    pub(crate) fn fill_with_room(&self, window: &WindowSettings, bytes: u64) -> Option<u64> {
+        if self.standing != Standing::Good {
+            return None;
+        }
+        if self.open.is_empty() {
+            return Some(0);
+        }
+        if self.kind == PeerKind::Agent && !self.pace.is_known() {
+            // It may be silent or lie: one request shows.
+            return None;
+        }
+        let most = self.pace.window(window);
+        let has_room = self.in_flight_bytes + bytes <= most;
+        has_room.then(|| self.in_flight_bytes.saturating_mul(1000) / most.max(1))
+    }
+
     /// The longest span that may be asked of it now, in bytes, should its first piece be shorter.
     pub(crate) fn span_bytes(&self, window: &WindowSettings) -> u64 {
         let bytes = self.pace.window(window);
@@ -141,6 +161,7 @@ impl Peer {
     /// A piece came.
     pub(crate) const fn delivered(&mut self) {
         self.losses = 0;
+        self.has_delivered = true;
     }
 
     /// When something about the peer is due, apart from its silence.

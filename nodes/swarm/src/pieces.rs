@@ -154,6 +154,11 @@ impl Pieces {
         best.map(|(_, piece)| piece)
     }
 
+    /// The wanted pieces of `among`.
+    pub(crate) fn wanted_of<'a>(&'a self, among: &'a Bits) -> impl Iterator<Item = u32> + 'a {
+        self.wanted.common_from(among, 0)
+    }
+
     /// Every piece.
     pub(crate) const fn all(&self) -> &Bits {
         &self.all

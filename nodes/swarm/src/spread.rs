@@ -61,8 +61,10 @@ pub struct Spread {
     agents: BTreeSet<PeerId>,
     open: BTreeMap<PeerId, Offer>,
     open_bytes: u64,
-    /// The pieces that have been asked for, offered or not: nobody needs an offer of them.
+    /// The pieces that were asked for without an offer, or sent: nobody needs an offer of them.
     out: Bits,
+    /// Those that were sent.
+    sent: Bits,
 }
 
 #[derive(Debug)]
@@ -83,6 +85,7 @@ impl Spread {
         Self {
             settings,
             out: Bits::empty(lengths.len() as u32),
+            sent: Bits::empty(lengths.len() as u32),
             lengths,
             next: 0,
             again: VecDeque::new(),
@@ -135,20 +138,23 @@ impl Spread {
     /// Pieces that an agent has asked for will not be sent to it: somebody else may have them.
     pub fn cancelled(&mut self, agent: PeerId, span: Span) {
         let is_offer = self.open.get(&agent).is_some_and(|offer| offer.span.range().contains(&span.first.0));
-        let pieces = span.range().filter(|piece| (*piece as usize) < self.lengths.len());
-        pieces.for_each(|piece| self.out.remove(piece));
+        let kept = span.range().filter(|piece| (*piece as usize) < self.lengths.len());
+        for piece in kept.filter(|piece| !self.sent.contains(*piece)) {
+            self.out.remove(piece);
+        }
         if is_offer {
             self.withdraw(agent);
             self.turn.push_back(agent);
-        } else if span.range().end <= self.next {
-            self.again.push_back((span, 0));
         } else if span.first.0 < self.next {
-            self.again.push_back((Span::new(span.first.0, self.next - span.first.0), 0));
+            let count = span.count.min(self.next - span.first.0);
+            self.again.push_back((Span::new(span.first.0, count), 0));
         }
     }
 
     /// An agent has been sent a piece, or it is about to leave the origin.
     pub fn sent(&mut self, agent: PeerId, piece: u32) {
+        self.out.insert(piece);
+        self.sent.insert(piece);
         let Some(offer) = self.open.get_mut(&agent).filter(|offer| offer.span.range().contains(&piece))
         else {
             return;
@@ -168,7 +174,7 @@ impl Spread {
         if plenty || self.turn.is_empty() {
             return None;
         }
-        let (span, offers) = self.again.pop_front().or_else(|| self.fresh())?;
+        let (span, offers) = self.again().or_else(|| self.fresh())?;
         let agent = self.turn.pop_front()?;
         let bytes = self.bytes(span);
         self.open_bytes += bytes;
@@ -197,6 +203,21 @@ impl Spread {
         self.next as usize == self.lengths.len() && self.again.is_empty() && self.open.is_empty()
     }
 
+    /// What was offered or asked for in vain, and is neither out nor on offer by now.
+    fn again(&mut self) -> Option<(Span, u8)> {
+        while let Some((span, offers)) = self.again.pop_front() {
+            let on_offer = self.open.values().any(|offer| offer.span.range().contains(&span.first.0));
+            if !on_offer && !self.is_out_of_here(span) {
+                return Some((span, offers));
+            }
+        }
+        None
+    }
+
+    fn is_out_of_here(&self, span: Span) -> bool {
+        span.range().all(|piece| self.out.contains(piece))
+    }
+
     fn fresh(&mut self) -> Option<(Span, u8)> {
         let count = self.lengths.len() as u32;
         while self.next < count && self.out.contains(self.next) {
@@ -220,8 +241,7 @@ impl Spread {
     fn withdraw(&mut self, agent: PeerId) {
         let Some(offer) = self.open.remove(&agent) else { return };
         self.open_bytes -= offer.bytes;
-        let is_out = offer.span.range().all(|piece| self.out.contains(piece));
-        if offer.offers < MOST_OFFERS && !is_out {
+        if offer.offers < MOST_OFFERS && !self.is_out_of_here(offer.span) {
             self.again.push_back((offer.span, offer.offers));
         }
     }
@@ -289,6 +309,20 @@ mod tests {
         spread.cancelled(PeerId(1), Span::new(2, 2));
         spread.sent(PeerId(0), 5);
         assert_eq!(offers(&mut spread, 0), [(1, Span::new(2, 2))]);
+    }
+
+    #[test]
+    fn what_several_cancel_is_offered_once_and_what_was_sent_never_again() {
+        let mut spread = spread(4, 3);
+        spread.accepted(Span::new(0, 2));
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(2, 2))]);
+        for agent in [1, 2, 1] {
+            spread.cancelled(PeerId(agent), Span::new(0, 2));
+        }
+        assert_eq!(offers(&mut spread, 0), [(1, Span::new(0, 2))]);
+        [0, 1].into_iter().for_each(|piece| spread.sent(PeerId(1), piece));
+        spread.cancelled(PeerId(2), Span::new(0, 2));
+        assert_eq!(offers(&mut spread, 0), []);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -14,7 +15,7 @@ use rdcq_wire::{PieceIndex, PieceSet, Span};
 use crate::bits::Bits;
 use crate::event::{Action, Event, Failure, PeerId, PeerKind, RequestId};
 use crate::pace::Pace;
-use crate::peer::Offer;
+use crate::peer::{Offer, Standing};
 use crate::peers::Peers;
 use crate::pieces::Pieces;
 use crate::report::Report;
@@ -24,6 +25,7 @@ use crate::time::Time;
 
 /// How many ended requests are remembered: what a sender had under way when it was cancelled is still its own.
 const REMEMBERED_REQUESTS: usize = 256;
+const NEVER: Time = Time(Duration::MAX);
 /// How many spans of one announcement are looked at; an honest peer needs at most one for every second piece.
 const MAX_ANNOUNCED_SPANS: usize = 131_072;
 
@@ -48,6 +50,8 @@ pub struct Swarm {
     agents_in_flight: u64,
     /// What their window allowed when one was last asked for something.
     agents_allowed: u64,
+    /// Nothing that was asked of an agent is overdue before then.
+    overdue_from: Time,
     /// Agents that are neither given up nor gone.
     usable_agents: u32,
     banned: BTreeSet<PeerId>,
@@ -86,6 +90,7 @@ impl Swarm {
             agents_pace: Pace::new(now),
             agents_in_flight: 0,
             agents_allowed: 0,
+            overdue_from: NEVER,
             usable_agents: 0,
             banned: BTreeSet::new(),
             requests: BTreeMap::new(),
@@ -170,6 +175,11 @@ impl Swarm {
         self.pieces.have()
     }
 
+    /// Whether a neighbour has told that it holds a piece: it need not be told of it.
+    pub fn is_held_by(&self, peer: PeerId, piece: PieceIndex) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.has.contains(piece.0))
+    }
+
     /// What the download has cost so far.
     pub fn report(&self) -> Report {
         self.report.clone()
@@ -204,6 +214,10 @@ impl Swarm {
         }
         for span in spans.iter().take(MAX_ANNOUNCED_SPANS) {
             peer.has.insert_range(span.range(), |_| {});
+        }
+        if let Standing::Pausing { .. } = peer.standing {
+            // It was busy, and now wants to be asked.
+            peer.standing = Standing::Good;
         }
         peer.offer = if peer.has.is_full() { Offer::Everything } else { Offer::Part };
         self.peers.is_worthwhile(id);

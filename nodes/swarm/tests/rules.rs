@@ -210,6 +210,47 @@ fn an_origin_that_offers_other_pieces_and_fell_silent_is_asked_again_when_nobody
 }
 
 #[test]
+fn an_agent_that_delivered_and_fell_silent_returns_after_its_rest() {
+    let mut bench = Bench::new(40, 1);
+    let (request, _, span) = bench.joined(ORIGIN, PeerKind::Origin).agent(1, Span::new(0, 40)).requests()[0];
+    bench.verified(request, span.first.0);
+    let actions = bench.pass(Duration::from_millis(1100));
+    assert!(actions.contains(&Action::GiveUp { peer: PeerId(1) }), "{actions:?}");
+    let asked = requests(&bench.pass(Duration::from_secs(3)));
+    assert!(asked.iter().any(|(_, peer, _)| *peer == PeerId(1)), "{asked:?}");
+}
+
+#[test]
+fn what_an_origin_offers_is_asked_of_it_although_agents_that_never_delivered_say_to_hold_it() {
+    let mut bench = Bench::new(9, 1);
+    let (_, _, span) = bench.agent(1, Span::new(0, 9)).requests()[0];
+    let offered = Span::new(if span.first.0 < 5 { 8 } else { 0 }, 1);
+    bench.joined(ORIGIN, PeerKind::Origin).tell(Event::PeerHas { peer: ORIGIN, spans: Vec::new() }).actions();
+    let asked = bench.tell(Event::PeerHas { peer: ORIGIN, spans: vec![offered] }).requests();
+    assert!(asked.iter().any(|(_, peer, span)| (*peer, *span) == (ORIGIN, offered)), "{asked:?}");
+    let actions = bench.agent(2, Span::new(0, 9)).actions();
+    assert!(!actions.iter().any(|action| matches!(action, Action::Cancel { .. })), "{actions:?}");
+}
+
+#[test]
+fn an_offer_ends_the_pause_of_a_busy_origin() {
+    let mut bench = Bench::new(9, 1);
+    bench.joined(ORIGIN, PeerKind::Origin).agent(1, Span::new(8, 1));
+    let (request, ..) = *bench.requests().iter().find(|(_, peer, _)| *peer == ORIGIN).unwrap();
+    bench.failed(request, Failure::Busy { retry_after: Duration::from_secs(9) }).actions();
+    let asked = bench.tell(Event::PeerHas { peer: ORIGIN, spans: vec![Span::new(5, 1)] }).requests();
+    assert!(asked.iter().any(|(_, peer, _)| *peer == ORIGIN), "{asked:?}");
+}
+
+#[test]
+fn an_agent_that_never_delivered_is_asked_for_one_thing_at_a_time() {
+    let mut bench = Bench::new(9, 1);
+    let asked = bench.agent(1, Span::new(0, 9)).requests();
+    let [(request, _, span)] = asked[..] else { panic!("{asked:?}") };
+    assert!(bench.verified(request, span.first.0).requests().len() > 1);
+}
+
+#[test]
 fn every_byte_resets_the_silence() {
     let mut bench = Bench::new(1, 1);
     let (request, ..) = bench.joined(ORIGIN, PeerKind::Origin).requests()[0];

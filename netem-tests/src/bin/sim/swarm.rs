@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use rdcq_netem_tests::sim::{Faults, Origin, Outcome, Setting, run};
+use rdcq_swarm::AcquaintSettings;
 use rdcq_wire::ByteRate;
 use serde::Serialize;
 
@@ -37,9 +38,9 @@ pub(super) struct Swarm {
     /// Agents start evenly within so many milliseconds.
     #[arg(long, default_value_t = 50)]
     spread: u64,
-    /// Neighbours that the tracker names at a time.
-    #[arg(long, default_value_t = 32)]
-    neighbours: u32,
+    /// Neighbours that each agent should have, by the tracker.
+    #[arg(long)]
+    neighbours: Option<usize>,
     /// Most neighbours of an agent.
     #[arg(long, default_value_t = 64)]
     most_neighbours: u32,
@@ -49,6 +50,9 @@ pub(super) struct Swarm {
     /// Bytes on a link for each byte of the file, beyond that byte.
     #[arg(long, default_value_t = 0.056)]
     headers: f64,
+    /// Bytes on a link of every message: a request, a refusal, a word about what is held.
+    #[arg(long, default_value_t = 90)]
+    message_bytes: u32,
     /// Every how manieth agent has a link of a quarter of the rate; none if 0.
     #[arg(long, default_value_t = 0)]
     slow_every: u32,
@@ -152,12 +156,13 @@ impl Swarm {
             latency: Duration::from_micros(self.latency),
             setup: self.setup,
             spread: ms(self.spread),
-            neighbours: self.neighbours,
+            acquaint: self.acquaint(),
             most_neighbours: self.most_neighbours,
             // As the tracker asks of them.
             ask_again: ms(500),
             have_every: ms(self.have_every),
             headers: self.headers,
+            message_bytes: self.message_bytes,
             slow_every: self.slow_every,
             slots: self.slots,
             is_checked: self.checked,
@@ -167,6 +172,15 @@ impl Swarm {
             patience: Duration::from_secs(self.patience),
             seed,
         }
+    }
+
+    fn acquaint(&self) -> AcquaintSettings {
+        let settings = AcquaintSettings::default();
+        self.neighbours.map_or(settings, |wanted| AcquaintSettings {
+            wanted,
+            at_first: (wanted * 3).div_ceil(8),
+            most: wanted + wanted * 3 / 8,
+        })
     }
 
     fn faults(&self) -> Faults {

@@ -49,7 +49,7 @@ impl World<'_> {
             return;
         }
         while let Some((agent, span)) = self.spread.poll_offer(self.now) {
-            self.outcome.messages += 1;
+            self.message(SOURCE, agent.0);
             let told = Happening::ToldTo { to: agent.0, by: SOURCE, spans: [span].into() };
             self.after(self.setting.latency, told);
         }

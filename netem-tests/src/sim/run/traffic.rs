@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rdcq_swarm::{Event, Failure, PeerId, RequestId, Time};
+use rdcq_swarm::{Event, Failure, PeerId, RequestId, Time, gathering};
 use rdcq_wire::{PieceIndex, Span};
 
 use super::{SOURCE, World};
@@ -12,6 +12,9 @@ use crate::sim::links::Job;
 
 /// How often an agent notes that bytes of a long piece come in; well within the silence that it bears.
 const STILL_COMES: Duration = Duration::from_millis(200);
+
+/// A piece that is there so soon after its first byte is only noted when it is there.
+const SOON: Duration = Duration::from_millis(10);
 
 impl World<'_> {
     /// A request has reached whom it asks, who has what it asks for: nobody tells of what it does not have.
@@ -50,6 +53,16 @@ impl World<'_> {
         }
     }
 
+    /// A message goes from one to the other.
+    pub(super) fn message(&mut self, by: u32, to: u32) {
+        let (now, bytes) = (self.now, self.setting.message_bytes.into());
+        self.outcome.messages += 1;
+        self.uplinks[by as usize].message(now, bytes);
+        if to != SOURCE {
+            self.agent(to).downlink.message(now, bytes);
+        }
+    }
+
     /// How long what is asked of a node now would wait.
     fn wait(&self, of: u32) -> Duration {
         self.sending(of, self.uplinks[of as usize].waiting)
@@ -67,7 +80,7 @@ impl World<'_> {
     }
 
     fn refuse(&mut self, to: u32, life: u16, by: u32, request: RequestId, failure: Failure) {
-        self.outcome.messages += 1;
+        self.message(by, to);
         self.outcome.refused += 1;
         self.after(self.setting.latency, Happening::Refused { by, to, life, request, failure });
     }
@@ -102,13 +115,14 @@ impl World<'_> {
         let length = self.lengths[job.piece as usize];
         let bytes = f64::from(length) * (1.0 + self.setting.headers);
         let uplink = &mut self.uplinks[by as usize];
-        uplink.busy = true;
         uplink.sent += u64::from(length);
-        let sending = uplink.sending(bytes);
+        let sending = uplink.begin(self.now, bytes);
         let begin = self.now + self.setting.latency;
         let (first, there) = self.agent(job.to).downlink.carry(begin, begin + sending, bytes);
         self.after(sending, Happening::Sent { by, life: by_life });
-        self.agenda.add(first, Happening::Comes { job, until: there });
+        if there.since(first) > SOON {
+            self.agenda.add(first, Happening::Comes { job, until: there });
+        }
         self.agenda.add(there, Happening::Arrived { by, by_life, job });
         if by == SOURCE {
             self.source_sent(job);
@@ -157,6 +171,7 @@ impl World<'_> {
         let is_complete = is_new && swarm.is_complete();
         if is_new {
             agent.will_tell(index);
+            agent.received += u64::from(length);
         }
         self.outcome.received_bytes += u64::from(length);
         self.outcome.duplicate_bytes += u64::from(if is_new { 0 } else { length });
@@ -165,7 +180,7 @@ impl World<'_> {
             self.finish(job.to);
         }
         if is_new {
-            self.tell_soon(job.to);
+            self.tell_soon(job.to, by);
         }
     }
 
@@ -176,38 +191,50 @@ impl World<'_> {
         self.spread.left(PeerId(number));
     }
 
-    /// Has an agent tell what it has, unless it is about to or has only just done so.
-    fn tell_soon(&mut self, number: u32) {
-        let (now, every) = (self.now, self.setting.have_every);
+    /// Has an agent tell what it has when enough is gathered, or at once if nobody else has it.
+    fn tell_soon(&mut self, number: u32, by: u32) {
+        let now = self.now;
         let agent = self.agent(number);
-        if agent.tells {
+        let rate = agent.received as f64 / now.since(agent.began).as_secs_f64().max(1e-3);
+        let gathering = gathering(agent.watchers.len(), rate).max(self.setting.have_every);
+        let agent = self.agent(number);
+        let due = agent.told_at.map_or(now, |told| (told + gathering).max(now));
+        let at = if by == SOURCE { now } else { due };
+        if agent.tells_at.is_some_and(|before| before <= at) {
             return;
         }
-        agent.tells = true;
+        agent.tells_at = Some(at);
         let life = agent.life;
-        let at = agent.told_at.map_or(now, |told| (told + every).max(now));
         self.agenda.add(at, Happening::Tells { agent: number, life });
     }
 
     pub(super) fn tell_watchers(&mut self, number: u32, life: u16) {
-        let now = self.now;
-        let Some(agent) = self.alive(number, life) else { return };
-        agent.tells = false;
+        let (now, latency) = (self.now, self.setting.latency);
+        let Some(agent) = self.alive(number, life).filter(|agent| agent.tells_at == Some(now)) else {
+            return;
+        };
+        agent.tells_at = None;
         agent.told_at = Some(now);
-        let spans = std::mem::take(&mut agent.untold).into();
-        self.after(self.setting.latency, Happening::Told { by: number, life, spans });
+        let spans: Box<[Span]> = std::mem::take(&mut agent.untold).into();
+        let watchers = std::mem::take(&mut agent.watchers);
+        let told: Box<[u32]> =
+            watchers.iter().copied().filter(|to| agent.has_news_for(*to, &spans)).collect();
+        agent.watchers = watchers;
+        told.iter().for_each(|to| self.message(number, *to));
+        self.agenda.add(now + latency, Happening::Told { by: number, life, told, spans });
     }
 
-    pub(super) fn told(&mut self, by: u32, life: u16, spans: &[Span]) {
+    pub(super) fn told(&mut self, by: u32, life: u16, to: &[u32], spans: &[Span]) {
         let now = self.now;
-        let Some(agent) = self.alive(by, life) else { return };
-        let watchers = std::mem::take(&mut agent.watchers);
-        for watcher in &watchers {
-            let Some(swarm) = &mut self.agents[*watcher as usize - 1].swarm else { continue };
-            self.outcome.messages += 1;
+        if self.alive(by, life).is_none() {
+            return;
+        }
+        for watcher in to {
+            let agent = self.agent(*watcher);
+            let hears = agent.hears.contains(&by);
+            let Some(swarm) = agent.swarm.as_mut().filter(|_| hears) else { continue };
             swarm.handle_event(now, Event::PeerHas { peer: PeerId(by), spans: spans.to_vec() });
             self.act(*watcher);
         }
-        self.agent(by).watchers = watchers;
     }
 }

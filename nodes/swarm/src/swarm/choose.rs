@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 use rdcq_wire::Span;
 
-use super::{Swarm, Timer};
+use super::{NEVER, Swarm, Timer};
 use crate::bits::Bits;
 use crate::event::{Action, PeerId, PeerKind, RequestId};
 use crate::pace::Load;
@@ -18,6 +18,8 @@ use crate::time::Time;
 const UNKNOWN_PACE: Duration = Duration::from_millis(250);
 /// How late a request must be at least to be overdue: scheduling on a busy host is no reason for sending twice.
 const LEAST_OVERDUE: Duration = Duration::from_millis(20);
+/// How many pieces that an origin has offered are looked at: those that others have by now add up where links are slow.
+const OFFERS_LOOKED_AT: usize = 64;
 /// How many places are compared before a walk begins.
 const WALK_CANDIDATES: u32 = 4;
 /// An odd number without pattern: products with it put neighbouring numbers into no particular order.
@@ -28,6 +30,10 @@ impl Swarm {
         if self.pieces.wanted_count() == 0 {
             self.starved_since = None;
             return self.second_request();
+        }
+        if self.overdue_from <= self.now {
+            let agents = self.requests.values().filter(|request| request.kind == PeerKind::Agent);
+            self.overdue_from = agents.map(|request| request.overdue_at).min().unwrap_or(NEVER);
         }
         self.request_from_agents().or_else(|| self.request_from_origins())
     }
@@ -44,7 +50,8 @@ impl Swarm {
     pub(super) fn give_way_at_origins(&mut self) {
         let mut needless = Vec::new();
         let mut met = Vec::new();
-        for (origin, peer) in self.peers.origins() {
+        // What one that spreads has offered is for us alone.
+        for (origin, peer) in self.peers.origins().filter(|(_, peer)| peer.offer != Offer::Part) {
             for id in &peer.open {
                 let Some(request) = self.requests.get(id) else { continue };
                 let held = request.pending.iter().filter(|piece| self.pieces.is_held(**piece)).count();
@@ -136,6 +143,9 @@ impl Swarm {
     /// What is overdue at agents. It does not count as in flight: it waits behind a slow link, and ours would stand idle
     /// meanwhile.
     fn overdue_bytes(&self) -> u64 {
+        if self.now < self.overdue_from {
+            return 0;
+        }
         let overdue = self.requests.values();
         let overdue =
             overdue.filter(|request| request.kind == PeerKind::Agent && request.overdue_at <= self.now);
@@ -147,8 +157,8 @@ impl Swarm {
     fn least_busy(&mut self, kind: PeerKind, window: &WindowSettings) -> Option<PeerId> {
         let lot: u32 = self.rng.random();
         let least = self.pieces.mean_length().max(1);
-        let candidates = self.peers.worthwhile(kind).filter(|(_, peer)| peer.room(window) >= least);
-        candidates.min_by_key(|(id, peer)| (peer.fill(window), id.0 ^ lot)).map(|(id, _)| id)
+        let fill = |(id, peer): (PeerId, &Peer)| Some((peer.fill_with_room(window, least)?, id.0 ^ lot, id));
+        self.peers.worthwhile(kind).filter_map(fill).min().map(|(_, _, id)| id)
     }
 
     fn choose_from_agent(&mut self, id: PeerId, window: &WindowSettings) -> Option<Span> {
@@ -161,6 +171,13 @@ impl Swarm {
 
     fn choose_from_origin(&mut self, id: PeerId, window: &WindowSettings) -> Option<Span> {
         let peer = self.peers.get(id)?;
+        if peer.offer == Offer::Part
+            && self.has_neighbours()
+            && let Some(span) = self.offered(peer, window)
+        {
+            self.starved_since = None;
+            return Some(span);
+        }
         let orphans = self.pieces.orphans(self.may_ask(peer));
         if orphans == 0 {
             // One that offers a part does not want to be asked by all for the rest while they are well served.
@@ -177,6 +194,16 @@ impl Swarm {
         let peer = self.peers.get(id)?;
         let fits = u64::from(self.pieces.length(first)) <= peer.room(window);
         fits.then(|| self.pieces.span_from(first, self.may_ask(peer), peer.span_bytes(window)))
+    }
+
+    /// What an origin has offered and no agent holds that has delivered anything yet: others may lie.
+    fn offered(&self, origin: &Peer, window: &WindowSettings) -> Option<Span> {
+        let proven = |peer: &Peer| peer.kind == PeerKind::Agent && peer.is_usable() && peer.pace.is_known();
+        let is_held = |piece: u32| self.peers.values().any(|peer| peer.has.contains(piece) && proven(peer));
+        let room = origin.room(window);
+        let mut wanted = self.pieces.wanted_of(&origin.has).take(OFFERS_LOOKED_AT);
+        let first = wanted.find(|piece| u64::from(self.pieces.length(*piece)) <= room && !is_held(*piece))?;
+        Some(Span::new(first, 1))
     }
 
     /// An origin is asked for what agents hold, or for what it did not offer, only when they have left it idle for long.
@@ -265,6 +292,9 @@ impl Swarm {
             let expected = peer.pace.expected(peer.in_flight_bytes).unwrap_or(UNKNOWN_PACE);
             let overdue_at = now + expected.saturating_mul(2) + LEAST_OVERDUE;
             let kind = peer.kind;
+            if kind == PeerKind::Agent {
+                self.overdue_from = self.overdue_from.min(overdue_at);
+            }
             let (agents_window, overdue) = (self.agents_window(), self.overdue_bytes());
             if kind == PeerKind::Agent {
                 if self.agents_in_flight == 0 {

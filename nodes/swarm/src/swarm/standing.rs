@@ -103,12 +103,14 @@ impl Swarm {
             .map(|(id, _)| id)
             .collect();
         for id in due {
-            let is_only_hope = self.is_only_hope(id);
+            // An agent that did deliver may have been behind our own slow link.
+            let may_return = |peer: &Peer| peer.kind == PeerKind::Agent && peer.has_delivered;
+            let may_return = self.peers.get(id).is_some_and(may_return) || self.is_only_hope(id);
             let Some(peer) = self.peers.get_mut(id) else { continue };
             match peer.standing {
                 Standing::Good => {}
                 Standing::Pausing { .. } => peer.standing = Standing::Good,
-                Standing::GivenUp { .. } if is_only_hope => self.revive(id),
+                Standing::GivenUp { .. } if may_return => self.revive(id),
                 Standing::GivenUp { .. } => {
                     peer.standing = Standing::GivenUp { until: self.now + self.settings.give_up_for };
                 }

@@ -1,0 +1,217 @@
+//! The tracker's side: who is named to whom.
+
+use std::collections::BTreeMap;
+
+use rand::Rng;
+use rand::seq::index;
+
+/// How many others an agent should know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcquaintSettings {
+    /// As many as each should know.
+    pub wanted: usize,
+    /// As many are named to one that asks for the first time. Less than half of what is wanted, as others are named to it later:
+    /// with more, those that came early have no room soon, each knows only those that came about when it did, and a piece
+    /// takes dozens of steps to reach all.
+    pub at_first: usize,
+    /// One that is known to so many is named to nobody else, as long as there are others.
+    pub most: usize,
+}
+
+impl Default for AcquaintSettings {
+    fn default() -> Self {
+        Self { wanted: 16, at_first: 6, most: 22 }
+    }
+}
+
+/// Who knows whom of those that have or seek one content: nearly the same number for each, and otherwise as the lot falls.
+///
+/// Who is named to many is asked by many and serves each of them late; and where the first to come know one another and are known
+/// to all, they are served last. With even numbers all end within a few pieces of one another. What is fetched from whom
+/// does not matter here: two that know one another ask one another.
+#[derive(Debug)]
+pub struct Acquaintances<K> {
+    settings: AcquaintSettings,
+    places: BTreeMap<K, usize>,
+    nodes: Vec<Node<K>>,
+    /// The places of those that may be named to more.
+    open: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Node<K> {
+    key: K,
+    known: Vec<K>,
+    /// Where in `open` it stands.
+    open_at: Option<usize>,
+}
+
+impl<K: Ord + Clone> Acquaintances<K> {
+    /// Nobody is there.
+    pub const fn new(settings: AcquaintSettings) -> Self {
+        Self { settings, places: BTreeMap::new(), nodes: Vec::new(), open: Vec::new() }
+    }
+
+    /// One is there, and may be named to others.
+    pub fn joined(&mut self, key: &K) {
+        if self.places.contains_key(key) {
+            return;
+        }
+        let place = self.nodes.len();
+        self.places.insert(key.clone(), place);
+        self.nodes.push(Node { key: key.clone(), known: Vec::new(), open_at: None });
+        self.file(place);
+    }
+
+    /// One is gone; those that knew it are named others when they ask again.
+    pub fn left(&mut self, key: &K) {
+        let Some(place) = self.places.remove(key) else { return };
+        self.close(place);
+        let known = std::mem::take(&mut self.nodes[place].known);
+        let last = self.nodes.len() - 1;
+        self.nodes.swap_remove(place);
+        if place < last {
+            self.places.insert(self.nodes[place].key.clone(), place);
+            if let Some(at) = self.nodes[place].open_at {
+                self.open[at] = place;
+            }
+        }
+        for other in known {
+            let Some(&other) = self.places.get(&other) else { continue };
+            self.nodes[other].known.retain(|one| one != key);
+            self.file(other);
+        }
+    }
+
+    /// One that seeks asks whom it should know: those that it was named or named to before, and others if they are too few.
+    pub fn seeks(&mut self, key: &K, rng: &mut impl Rng) -> &[K] {
+        let is_new = !self.places.contains_key(key);
+        self.joined(key);
+        let place = self.places[key];
+        let enough = if is_new { self.settings.at_first } else { self.settings.wanted };
+        // Nobody is named to itself.
+        self.close(place);
+        for other in self.some(DRAWS_FOR_EACH * enough, rng) {
+            if self.nodes[place].known.len() >= enough {
+                break;
+            }
+            self.acquaint(place, other);
+        }
+        self.file(place);
+        &self.nodes[place].known
+    }
+
+    /// Some by lot, of those who may be named to more, if there is anybody.
+    fn some(&self, count: usize, rng: &mut impl Rng) -> Vec<usize> {
+        let among = if self.open.is_empty() { self.nodes.len() } else { self.open.len() };
+        let drawn = index::sample(rng, among, count.min(among)).into_iter();
+        drawn.map(|drawn| self.open.get(drawn).copied().unwrap_or(drawn)).collect()
+    }
+
+    fn acquaint(&mut self, one: usize, other: usize) {
+        if one == other || self.nodes[one].known.contains(&self.nodes[other].key) {
+            return;
+        }
+        let (key, other_key) = (self.nodes[one].key.clone(), self.nodes[other].key.clone());
+        self.nodes[one].known.push(other_key);
+        self.nodes[other].known.push(key);
+        if self.nodes[other].known.len() >= self.settings.most {
+            self.close(other);
+        }
+    }
+
+    /// Notes that one may be named to more, if so.
+    fn file(&mut self, place: usize) {
+        let node = &mut self.nodes[place];
+        if node.open_at.is_none() && node.known.len() < self.settings.most {
+            node.open_at = Some(self.open.len());
+            self.open.push(place);
+        }
+    }
+
+    fn close(&mut self, place: usize) {
+        let Some(at) = self.nodes[place].open_at.take() else { return };
+        self.open.swap_remove(at);
+        if let Some(moved) = self.open.get(at) {
+            self.nodes[*moved].open_at = Some(at);
+        }
+    }
+}
+
+/// Of so many drawn for each that is to be named, enough are new unless hardly anybody is there.
+const DRAWS_FOR_EACH: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    fn herd(count: u32, rng: &mut StdRng) -> Acquaintances<u32> {
+        let mut herd = Acquaintances::new(AcquaintSettings::default());
+        for _round in 0..2 {
+            (0..count).for_each(|agent| drop(herd.seeks(&agent, rng).to_vec()));
+        }
+        herd
+    }
+
+    fn check(herd: &Acquaintances<u32>) {
+        for (place, node) in herd.nodes.iter().enumerate() {
+            assert_eq!(herd.places[&node.key], place);
+            assert!(!node.known.contains(&node.key));
+            assert_eq!(node.known.iter().collect::<BTreeSet<_>>().len(), node.known.len());
+            for other in &node.known {
+                assert!(herd.nodes[herd.places[other]].known.contains(&node.key));
+            }
+            assert_eq!(node.open_at.is_some(), node.known.len() < herd.settings.most);
+            assert!(node.open_at.is_none_or(|at| herd.open[at] == place));
+        }
+    }
+
+    #[test]
+    fn each_knows_about_as_many_and_all_are_near() {
+        let herd = herd(400, &mut StdRng::seed_from_u64(1));
+        check(&herd);
+        assert!(herd.nodes.iter().all(|node| (16..=22).contains(&node.known.len())));
+        let mut reached = BTreeSet::from([0]);
+        for _step in 0..3 {
+            let next = reached.iter().flat_map(|agent| herd.nodes[herd.places[agent]].known.clone());
+            reached = next.chain(reached.clone()).collect();
+        }
+        assert_eq!(reached.len(), 400);
+    }
+
+    #[test]
+    fn few_all_know_one_another() {
+        let herd = herd(5, &mut StdRng::seed_from_u64(1));
+        check(&herd);
+        assert!(herd.nodes.iter().all(|node| node.known.len() == 4));
+    }
+
+    #[test]
+    fn who_leaves_is_replaced_when_others_ask_again() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut herd = herd(300, &mut rng);
+        for agent in (0..300).step_by(3) {
+            herd.left(&agent);
+            check(&herd);
+        }
+        herd.left(&0);
+        for agent in (0..300).filter(|agent| agent % 3 != 0) {
+            let known = herd.seeks(&agent, &mut rng);
+            assert!(known.len() >= 16 && known.iter().all(|other| other % 3 != 0));
+        }
+        check(&herd);
+    }
+
+    #[test]
+    fn who_only_has_the_content_is_named_to_those_that_seek() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut herd = Acquaintances::new(AcquaintSettings::default());
+        (0..8).for_each(|seed| herd.joined(&seed));
+        assert_eq!(herd.seeks(&9, &mut rng).len(), 6);
+    }
+}
