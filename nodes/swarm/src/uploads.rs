@@ -272,7 +272,9 @@ mod tests {
     #[test]
     fn who_gives_up_makes_room_for_the_next() {
         let mut uploads = uploads();
-        (0..6).for_each(|peer| let _ = uploads.asked(at(0), &peer, offered(PIECE)););
+        for peer in 0..6 {
+            let _ = uploads.asked(at(0), &peer, offered(PIECE));
+        }
         uploads.abandon(Ticket(0));
         uploads.done(at(1), &0, PIECE);
         assert_eq!(uploads.poll_begun(at(1)), Some(Ticket(1)));
