@@ -52,7 +52,7 @@ pub async fn get_pieces(
     let wanted = Wanted::of(store, &call)?;
     // Who is no agent has nobody else to ask.
     if call.peer().roles.contains(Role::Agent) {
-        let under_way = uploads.admit(&call, Claim::Usual, wanted.bytes, wanted.mean).await?;
+        let under_way = uploads.admit(&call, Claim::Usual, &wanted).await?;
         call.on_end(|_| drop(under_way));
     }
     wanted.send(store, call).await

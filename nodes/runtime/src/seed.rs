@@ -47,7 +47,7 @@ impl Seed {
                 Asked::Offered => Claim::Offered,
                 Asked::Otherwise => Claim::Usual,
             };
-            let under_way = self.uploads.admit(&call, claim, wanted.bytes, wanted.mean).await?;
+            let under_way = self.uploads.admit(&call, claim, &wanted).await?;
             if let Some(content) = &content {
                 content.accepted(asked, span, self.uploads.rate(), call.round_trip());
             }

@@ -12,6 +12,8 @@ use rdcq_wire::{ErrorCode, NodeId};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::content::Wanted;
+
 /// How often what waits looks whether somebody holds it up who takes nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -62,11 +64,13 @@ impl Uploads {
         &self,
         call: &IncomingCall,
         claim: Claim,
-        bytes: u64,
-        piece: u64,
+        wanted: &Wanted,
     ) -> Result<UnderWay, Failure> {
         let to = call.peer().node.clone();
-        let upload = Upload { bytes, piece, round_trip: call.round_trip(), claim };
+        let Wanted { bytes, mean, .. } = *wanted;
+        // Two contents whose digests begin alike only share their patience.
+        let content = wanted.digest.as_bytes().first_chunk().map_or(0, |first| u64::from_le_bytes(*first));
+        let upload = Upload { bytes, content, piece: mean, round_trip: call.round_trip(), claim };
         match self.ask(&to, upload) {
             Ok(None) => {}
             Ok(Some((ticket, turn))) => {

@@ -32,6 +32,12 @@ const RISE: f64 = 0.5;
 const FALL: f64 = 0.05;
 /// Who acknowledges nothing for so long, beyond twice the time that what is under way takes, no longer holds others up.
 const STUCK: Duration = Duration::from_secs(1);
+/// Who was refused for so long is served in its turn.
+const LONGEST_REFUSED: Duration = Duration::from_millis(500);
+/// A refusal that is so long ago has no bearing on the next one.
+const FORGET_REFUSED: Duration = Duration::from_secs(10);
+/// Refusals that are remembered.
+const MOST_REFUSED: usize = 4096;
 /// How long somebody is told to ask elsewhere, at least and at most.
 const RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(500);
 
@@ -48,6 +54,8 @@ pub struct Uploads<K> {
     /// What waits, in the order in which it was asked for.
     queue: VecDeque<(Ticket, K, Upload)>,
     next: Ticket,
+    /// Who is refused which content, since when: nothing of it was begun for them in between.
+    refused: BTreeMap<(K, u64), Time>,
     /// Bytes a second that peers acknowledge while something is under way; 0 if that was not measured yet.
     rate: f64,
     sample: Option<(Time, u64)>,
@@ -65,6 +73,8 @@ struct UnderWay {
 pub struct Upload {
     /// Bytes that are asked for.
     pub bytes: u64,
+    /// Tells contents apart.
+    pub content: u64,
     /// Bytes of a usual piece of the same content.
     pub piece: u64,
     /// The shortest time that anything took to the asking peer and back.
@@ -105,6 +115,7 @@ impl<K: Ord + Clone> Uploads<K> {
             under_way: BTreeMap::new(),
             queue: VecDeque::new(),
             next: Ticket(0),
+            refused: BTreeMap::new(),
             rate: 0.0,
             sample: None,
         }
@@ -113,11 +124,11 @@ impl<K: Ord + Clone> Uploads<K> {
     /// Somebody asks for something.
     pub fn asked(&mut self, now: Time, by: &K, upload: Upload) -> Turn {
         if self.queue.is_empty() && self.has_room(now, by, upload) {
-            self.begin(now, by, upload.bytes);
+            self.begin(now, by, upload);
             return Turn::Now;
         }
         // Who waited here for what another could send at once would only think that much is on its way.
-        if upload.claim == Claim::Usual {
+        if upload.claim == Claim::Usual && !self.was_refused_for_long(now, by, upload.content) {
             let wait = self.time_for(self.waiting(now));
             return Turn::Elsewhere(wait.clamp(*RETRY.start(), *RETRY.end()));
         }
@@ -134,7 +145,7 @@ impl<K: Ord + Clone> Uploads<K> {
             return None;
         }
         self.queue.pop_front();
-        self.begin(now, &by, upload.bytes);
+        self.begin(now, &by, upload);
         Some(ticket)
     }
 
@@ -178,7 +189,24 @@ impl<K: Ord + Clone> Uploads<K> {
         others == 0 || waiting < most
     }
 
-    fn begin(&mut self, now: Time, by: &K, bytes: u64) {
+    /// Notes a refusal. Who asks in vain for long gets its turn, or those with offers would always be before it.
+    fn was_refused_for_long(&mut self, now: Time, by: &K, content: u64) -> bool {
+        if self.refused.len() >= MOST_REFUSED {
+            self.refused.retain(|_, since| now.since(*since) < FORGET_REFUSED);
+        }
+        if self.refused.len() >= MOST_REFUSED {
+            return false;
+        }
+        let since = self.refused.entry((by.clone(), content)).or_insert(now);
+        // One that comes back after long asks for something else.
+        if now.since(*since) >= FORGET_REFUSED {
+            *since = now;
+        }
+        now.since(*since) >= LONGEST_REFUSED
+    }
+
+    fn begin(&mut self, now: Time, by: &K, Upload { bytes, content, .. }: Upload) {
+        self.refused.remove(&(by.clone(), content));
         if self.under_way.is_empty() {
             self.sample = Some((now, 0));
         }
@@ -236,7 +264,7 @@ mod tests {
     }
 
     fn upload(bytes: u64) -> Upload {
-        Upload { bytes, piece: PIECE, round_trip: Duration::ZERO, claim: Claim::Usual }
+        Upload { bytes, content: 1, piece: PIECE, round_trip: Duration::ZERO, claim: Claim::Usual }
     }
 
     fn uploads() -> Uploads<u32> {
@@ -267,6 +295,20 @@ mod tests {
         // Nobody overtakes who waits.
         assert_eq!(uploads.asked(at(1), &9, upload(PIECE)), elsewhere);
         assert_eq!((uploads.poll_begun(at(1)), uploads.poll_begun(at(1))), (Some(Ticket(0)), None));
+    }
+
+    #[test]
+    fn nobody_is_refused_for_ever() {
+        let mut uploads = uploads();
+        let turns: Vec<Turn> = (0..5).map(|peer| uploads.asked(at(0), &peer, upload(PIECE))).collect();
+        assert!(matches!(turns[4], Turn::Elsewhere(_)));
+        assert!(matches!(uploads.asked(at(499), &4, upload(PIECE)), Turn::Elsewhere(_)));
+        let other = Upload { content: 2, ..upload(PIECE) };
+        assert!(matches!(uploads.asked(at(500), &4, other), Turn::Elsewhere(_)));
+        assert_eq!(uploads.asked(at(500), &4, upload(PIECE)), Turn::Later(Ticket(0)));
+        uploads.done(at(501), &0, PIECE);
+        assert_eq!(uploads.poll_begun(at(501)), Some(Ticket(0)));
+        assert!(matches!(uploads.asked(at(501), &4, upload(PIECE)), Turn::Elsewhere(_)), "it was served");
     }
 
     #[test]
