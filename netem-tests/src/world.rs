@@ -19,7 +19,7 @@ use rdcq_certs::{Authority, Credentials, KeyKind, system_time};
 use rdcq_client::{OperationError, Session, pull, push};
 use rdcq_env::{DeskName, DeskToken, Disk, DiskFile, Env, Mode, SimDesks, SimDisk};
 use rdcq_runtime::{Catalogues, Host, Reloads, security};
-use rdcq_transport::{CallError, Endpoint, Limits, Pool, Scope};
+use rdcq_transport::{CallError, Direction, Endpoint, Limits, Pool, Scope};
 use rdcq_wire::message::{Lend, Lent};
 use rdcq_wire::{Class, Cutter, Digest, Identity, Manifest, Name, NodeId, PieceIndex, Role};
 
@@ -178,12 +178,18 @@ impl World {
 
     /// Bytes of the pieces that a node has on record while it lacks others; none once it has all.
     pub fn recorded(&self, seat: Seat, manifest: &Manifest) -> u64 {
+        let pieces = self.recorded_pieces(seat, manifest);
+        pieces.into_iter().map(|index| u64::from(manifest.pieces.piece(index).unwrap().len)).sum()
+    }
+
+    /// The pieces that a node has on record while it lacks others; none once it has all.
+    pub fn recorded_pieces(&self, seat: Seat, manifest: &Manifest) -> Vec<PieceIndex> {
         let map = content_folder(seat).join("partial").join(manifest.content.hex() + ".map");
-        let Ok(map) = self.disk(seat).read(&map, u64::MAX) else { return 0 };
+        let Ok(map) = self.disk(seat).read(&map, u64::MAX) else { return Vec::new() };
         // The map ends with a byte a piece.
         let marks = &map[map.len() - manifest.pieces.len() as usize..];
         let held = (0..).map(PieceIndex).zip(marks).filter(|(_, mark)| **mark == HELD);
-        held.map(|(index, _)| u64::from(manifest.pieces.piece(index).unwrap().len)).sum()
+        held.map(|(index, _)| index).collect()
     }
 
     /// Makes a node that has content whole serve other bytes for all of it.
@@ -193,9 +199,20 @@ impl World {
         blob.write_all_at(&lies, 0).unwrap();
     }
 
-    /// Damages one byte of content that a node has whole.
+    /// Lets a node take in no more than `rate` from now on; until it is started again.
+    pub fn slow_down(&self, seat: Seat, rate: &str) {
+        let bandwidth = &self.machines[&seat].host.bandwidth;
+        let [egress, mut ingress] =
+            [Direction::Egress, Direction::Ingress].map(|one| bandwidth.stats(one).limits);
+        ingress.node = rate.parse().unwrap();
+        bandwidth.set_limits(egress, ingress);
+    }
+
+    /// Damages one byte of content that a node has whole or in the making.
     pub fn flip(&self, seat: Seat, digest: &Digest, at: u64) {
-        let blob = self.disk(seat).open(&blob(seat, digest)).unwrap();
+        let partial = content_folder(seat).join("partial").join(digest.hex());
+        let blob =
+            self.disk(seat).open(&blob(seat, digest)).or_else(|_| self.disk(seat).open(&partial)).unwrap();
         let mut byte = [0];
         blob.read_exact_at(&mut byte, at).unwrap();
         blob.write_all_at(&[byte[0] ^ 0x40], at).unwrap();
@@ -311,9 +328,25 @@ impl Client {
 
     /// Pulls a tag to where [`Self::pulled`] finds it.
     pub async fn pull(&self, tag: &str) -> Result<pull::Pulled, OperationError> {
+        self.pull_telling(tag, &|_| ()).await
+    }
+
+    /// As [`Self::pull`], and tells of each step.
+    pub async fn pull_telling(
+        &self,
+        tag: &str,
+        progress: &(dyn Fn(pull::PullProgress) + Send + Sync),
+    ) -> Result<pull::Pulled, OperationError> {
         let query = tag.parse().unwrap();
         let pull = pull::Pull { query, target: PathBuf::from("/out"), patience: LONG_ENOUGH };
-        pull::pull(&self.session, &pull, &|_| ()).await
+        pull::pull(&self.session, &pull, progress).await
+    }
+
+    /// Temporary files beside what was pulled.
+    pub fn drafts(&self) -> Vec<PathBuf> {
+        let entries = self.host.env.disk().read_dir(Path::new("/")).unwrap();
+        let names = entries.into_iter().map(|entry| Path::new("/").join(entry.name));
+        names.filter(|path| path.extension().is_some_and(|end| end == "part")).collect()
     }
 
     /// Asks the client's agent for the file of some content, as a pull does.

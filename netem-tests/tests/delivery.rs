@@ -5,17 +5,18 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join;
 use rdcq::Seat;
-use rdcq_client::pull::{self, Delivered, Pulled};
+use rdcq_client::pull::{self, Delivered, PullProgress, Pulled};
 use rdcq_client::{OperationError, Session, ask};
 use rdcq_config::HerdAddresses;
 use rdcq_env::{DeskName, Env, Fault, Mode, SimDesks, SimDisk};
 use rdcq_netem_tests::world::{self, PORT, bytes, live, manifest};
-use rdcq_netem_tests::{Conditions, SimNet, World};
+use rdcq_netem_tests::{Client, Conditions, SimNet, World};
 use rdcq_transport::{CallError, Endpoint, IncomingCall, Refusal, Service};
 use rdcq_wire::message::{
     Encoding, Failure, GetPieces, Lent, ManifestBody, Pieces, Pulled as PulledReply, Release, Released,
@@ -80,7 +81,7 @@ fn an_agent_without_a_desk_says_so_and_sends_the_bytes() {
 }
 
 #[test]
-fn nothing_is_lent_but_what_is_whole_and_sealed() {
+fn nothing_is_lent_of_content_that_the_agent_has_nothing_of() {
     live(2, async {
         let world = World::start(2, 1).await;
         let client = world.client(1);
@@ -178,6 +179,145 @@ fn what_cannot_be_read_of_a_lent_file_is_sent() {
         assert!(lent > 0 && sent > 0 && lent + sent == SIZE as u64, "{lent} lent, {sent} sent");
         assert!(client.pulled() == content);
     });
+}
+
+/// An agent takes more than a second to fetch [`SIZE`] so.
+const SLOW: &str = "64Mbit/s";
+/// What is delivered at once.
+const PART: u64 = 4 * 1024 * 1024;
+
+/// Pulls, and says from which byte count on it was delivered after the fetch.
+async fn pull_counting(client: &Client, tag: &str) -> (Result<Pulled, OperationError>, u64) {
+    let first = Mutex::new(None);
+    let note = |step| {
+        if let PullProgress::Delivering { done, .. } = step {
+            first.lock().unwrap().get_or_insert(done);
+        }
+    };
+    let pulled = client.pull_telling(tag, &note).await;
+    (pulled, first.into_inner().unwrap().unwrap_or_default())
+}
+
+/// Waits until the agent has so many bytes of the content.
+async fn fetched(world: &World, manifest: &Manifest, bytes: usize) {
+    while world.recorded(AGENT, manifest) < bytes as u64 {
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[test]
+fn most_is_written_before_the_last_piece_comes_where_the_file_is_lent_and_nothing_elsewhere() {
+    for seed in SEEDS {
+        live(seed, async {
+            let world = World::start(seed, 1).await;
+            let (near, far) = (world.client(1), world.distant_client(1));
+            world.slow_down(AGENT, SLOW);
+            let content = bytes(seed, SIZE);
+            let (pulled, early) = pull_counting(&near, &near.push(&content).await).await;
+            assert_eq!(pulled.unwrap().delivered, lent(&content), "seed {seed}");
+            assert!(early > SIZE as u64 / 2, "seed {seed}: {early} bytes were written early");
+            assert!(near.pulled() == content, "seed {seed}");
+            let content = bytes(!seed, SIZE);
+            let (pulled, early) = pull_counting(&far, &far.push(&content).await).await;
+            assert_eq!(pulled.unwrap().delivered, sent(&content), "seed {seed}");
+            assert!(early <= PART, "seed {seed}: {early} bytes were written early");
+            assert!(far.pulled() == content, "seed {seed}");
+            assert!(near.drafts().is_empty() && far.drafts().is_empty(), "seed {seed}");
+        });
+    }
+}
+
+#[test]
+fn interrupted_while_the_agent_fetches_a_pull_leaves_no_draft_and_the_old_file() {
+    live(9, async {
+        let world = World::start(9, 1).await;
+        let client = world.client(1);
+        let yesterday = bytes(9, 100_000);
+        client.pull(&client.push(&yesterday).await).await.unwrap();
+        world.slow_down(AGENT, SLOW);
+        let content = bytes(10, SIZE);
+        let tag = client.push(&content).await;
+        let interruption = async {
+            fetched_by_half(&world, &content).await;
+            assert_eq!(client.drafts().len(), 1);
+            assert!(client.pulled() == yesterday);
+        };
+        tokio::select! {
+            pulled = client.pull(&tag) => panic!("it ended before: {pulled:?}"),
+            () = interruption => {}
+        }
+        sleep(Duration::from_millis(1)).await;
+        assert!(client.drafts().is_empty() && client.pulled() == yesterday);
+        client.pull(&tag).await.unwrap();
+        assert!(client.drafts().is_empty() && client.pulled() == content);
+    });
+}
+
+async fn fetched_by_half(world: &World, content: &[u8]) {
+    fetched(world, &manifest(content), SIZE / 2).await;
+}
+
+#[test]
+fn a_byte_that_is_damaged_at_the_agent_while_it_fetches_is_not_delivered() {
+    for seed in SEEDS {
+        for heals in [false, true] {
+            live(seed, async {
+                let world = World::start(seed, 1).await;
+                let client = world.client(1);
+                let yesterday = bytes(seed, 100_000);
+                client.pull(&client.push(&yesterday).await).await.unwrap();
+                world.slow_down(AGENT, SLOW);
+                let content = bytes(!seed, SIZE);
+                let (manifest, tag) = (manifest(&content), client.push(&content).await);
+                let damage = async {
+                    fetched(&world, &manifest, 1).await;
+                    let piece = world.recorded_pieces(AGENT, &manifest)[0];
+                    let place = manifest.pieces.bytes_of(piece).unwrap();
+                    world.flip(AGENT, &manifest.content, place.start);
+                    if heals {
+                        fetched(&world, &manifest, SIZE / 2).await;
+                        world.flip(AGENT, &manifest.content, place.start);
+                    }
+                };
+                let ((pulled, early), ()) = join(pull_counting(&client, &tag), damage).await;
+                if heals {
+                    assert!(pulled.unwrap().delivered.sent > SIZE as u64 / 2, "seed {seed}");
+                    assert!(early <= PART, "seed {seed}: {early} bytes were written early");
+                    assert!(client.pulled() == content, "seed {seed}");
+                } else {
+                    assert_eq!(pulled.unwrap_err().code, ErrorCode::Integrity, "seed {seed}");
+                    assert!(client.pulled() == yesterday, "seed {seed}");
+                }
+                assert!(client.drafts().is_empty(), "seed {seed}");
+            });
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_is_started_again_in_a_pull_goes_on_and_so_does_the_draft_unless_the_tag_leads_elsewhere() {
+    for (seed, moved) in [(11, false), (12, true), (13, false), (14, true)] {
+        live(seed, async {
+            let mut world = World::start(seed, 1).await;
+            let client = world.client(1);
+            world.slow_down(AGENT, SLOW);
+            let contents = [seed, !seed].map(|seed| bytes(seed, SIZE));
+            let tag = client.push(&contents[0]).await;
+            let latest = tag.rsplit_once(':').unwrap().0;
+            let restart = async {
+                fetched_by_half(&world, &contents[0]).await;
+                world.kill(AGENT).await;
+                if moved {
+                    client.push(&contents[1]).await;
+                }
+                world.restart(AGENT).await;
+            };
+            let (pulled, ()) = join(client.pull(latest), restart).await;
+            let content = &contents[usize::from(moved)];
+            assert_eq!(pulled.unwrap().delivered, lent(content), "seed {seed}");
+            assert!(client.pulled() == *content && client.drafts().is_empty(), "seed {seed}");
+        });
+    }
 }
 
 /// An agent whose desk hands out what it should not, and which sends the right bytes.

@@ -2,8 +2,8 @@
 //! clients the bytes to deliver.
 //!
 //! However many ask for one content at once, it is downloaded once ([`downloads`]); what is verified is served at once,
-//! also while the rest is still coming; what is whole is announced to the tracker until it is dropped ([`seeder`]), and
-//! lent to clients as an open file ([`loans`]).
+//! also while the rest is still coming; what is whole is announced to the tracker until it is dropped ([`seeder`]); and
+//! its file is lent to clients, open, from the first piece on ([`loans`]).
 //! Connections to the servers stay open meanwhile ([`warm`]).
 
 mod downloads;

@@ -51,7 +51,7 @@ impl Loans {
             let (content, store) = (lender.redeem(token), store.clone());
             async move {
                 let content = content?;
-                let opened = store.open_sealed(&content).await;
+                let opened = store.open_file(&content).await;
                 opened.inspect_err(|error| tracing::warn!(%error, "lent content cannot be handed out")).ok()
             }
         });

@@ -11,10 +11,10 @@ use rdcq_runtime::{
 use rdcq_store::ContentStore;
 use rdcq_transport::{IncomingCall, Pool, Refusal, Scope, Service};
 use rdcq_wire::message::{
-    Collect, Collected, Failure, GetManifest, GetPieces, Lend, ManifestBody, Progress, Pull, Pulled, Release,
-    Released, Resolve, Watch,
+    Collect, Collected, Failure, Found, GetManifest, GetPieces, Lend, ManifestBody, Progress, Pull, Pulled,
+    Release, Released, Resolve, Verified, Watch,
 };
-use rdcq_wire::{Digest, ErrorCode, Kind, Record, Role, TagQuery};
+use rdcq_wire::{Digest, ErrorCode, Kind, List, PieceSet, Record, Role, Span, TagQuery};
 
 use crate::downloads::Downloads;
 use crate::loans::Loans;
@@ -48,6 +48,7 @@ impl Agent {
         let record = self.resolve(call.scope(), query).await?;
         let holder = call.scope().trace;
         self.leases.pin(record.digest, holder, DELIVERY_LEASE).await;
+        call.reply(&Found { record: record.clone() }, Vec::new()).await?;
         let fetched = self.follow(&mut call, &record).await?;
         self.leases.pin(record.digest, holder, DELIVERY_LEASE).await;
         self.seeder.announce_soon();
@@ -59,6 +60,7 @@ impl Agent {
     async fn follow(&self, call: &mut IncomingCall, record: &Record) -> Result<Fetched, Refusal> {
         let (scope, holder) = (call.scope(), call.scope().trace);
         let download = self.downloads.join(record, scope);
+        let mut told = PieceSet::empty(0);
         let outcome = download.outcome(record.digest);
         tokio::pin!(outcome);
         loop {
@@ -71,7 +73,26 @@ impl Agent {
             self.leases.pin(record.digest, holder, DELIVERY_LEASE).await;
             let (done, size) = download.progress.get();
             call.reply(&Progress { done, size }, Vec::new()).await?;
+            let spans = self.fresh_pieces(&record.digest, &mut told);
+            if !spans.is_empty() {
+                call.reply(&Verified { spans }, Vec::new()).await?;
+            }
         }
+    }
+
+    /// Runs of pieces that are here and were not told of, which then count as told. What does not fit waits for the next time.
+    fn fresh_pieces(&self, digest: &Digest, told: &mut PieceSet) -> List<Span, { Verified::MAX_SPANS }> {
+        let Some(have) = self.store.have(digest) else { return List::default() };
+        if told.pieces() != have.pieces() {
+            *told = PieceSet::empty(have.pieces());
+        }
+        let mut fresh = PieceSet::empty(have.pieces());
+        for piece in have.iter().filter(|piece| !told.contains(*piece)) {
+            fresh.insert(piece);
+        }
+        let spans = List::first_of(fresh.spans());
+        spans.iter().for_each(|span: &Span| told.insert_span(*span));
+        spans
     }
 
     async fn resolve(&self, scope: Scope, query: TagQuery) -> Result<Record, Failure> {
@@ -139,18 +160,18 @@ impl Agent {
         content::get_pieces(&self.store, &self.uploads, call).await
     }
 
-    /// Tells a client where to pick up the file of sealed content, which stays pinned as for one that is sent the bytes.
+    /// Tells a client where to pick up the file of content, which stays pinned as for one that is sent the bytes.
     async fn lend(&self, mut call: IncomingCall) -> Result<(), Refusal> {
         let Lend { digest } = call.request()?;
         let Some(loans) = &self.loans else {
             return Err(Failure::new(ErrorCode::Unsupported, "no desk here; ask for the pieces").into());
         };
-        if self.store.is_complete(&digest) {
+        if self.store.have(&digest).is_some() {
             self.leases.pin(digest, call.scope().trace, DELIVERY_LEASE).await;
         }
         // Also once it is pinned: it may have been dropped until then.
-        if !self.store.is_complete(&digest) {
-            return Err(Failure::new(ErrorCode::NotFound, format!("{digest} is not whole here")).into());
+        if self.store.have(&digest).is_none() {
+            return Err(Failure::new(ErrorCode::NotFound, format!("{digest} is not here")).into());
         }
         let lent = loans.lend(digest)?;
         call.reply(&lent, Vec::new()).await

@@ -6,10 +6,16 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures_util::future::try_join;
+use rdcq_env::watch;
 use rdcq_transport::CallError;
-use rdcq_wire::message::{Progress, Pull as PullRequest, Pulled as PulledReply, Release, Sources};
+use rdcq_wire::message::{
+    Found, Progress, Pull as PullRequest, Pulled as PulledReply, Release, Sources, Verified,
+};
 use rdcq_wire::{ErrorCode, Kind, Record, Role, TagQuery};
+use tokio::sync::Mutex;
 
+use self::deliver::{Draft, Early, News};
 use crate::{OperationError, Session, ask, retry};
 
 /// What to pull, and where to.
@@ -70,6 +76,8 @@ pub struct Delivered {
 const FETCH_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// Pulls a tag. The target appears whole or not at all; interrupted, the same pull goes on where it stopped.
+///
+/// Bytes are written as they come ([`Early`]); the file gets its name once the agent says that all are there.
 pub async fn pull(
     session: &Session,
     pull: &Pull,
@@ -83,20 +91,30 @@ pub async fn pull(
         }
         progress(step);
     };
-    let (reply, manifest) = retry::until(
+    let early = Mutex::new(Early::new(session, &folder));
+    let (reply, draft) = retry::until(
         &session.env,
         pull.patience,
         || fetched.load(Relaxed),
         || async {
-            let reply = fetch(session, &pull.query, &follow).await?;
-            let manifest = ask::manifest(session, &reply.record).await?;
-            Ok((reply, manifest))
+            // One attempt at a time.
+            let mut early = early.lock().await;
+            let (told, news) = watch::channel(None);
+            let fetching = fetch(session, &pull.query, told, &follow);
+            let (reply, ()) = try_join(fetching, early.follow(news)).await?;
+            let draft = match early.take(&reply.record) {
+                Some(draft) => draft,
+                None => {
+                    let manifest = ask::manifest(session, &reply.record).await?;
+                    Draft::create(session, &folder.target_of(&reply.record)?, manifest).await?
+                }
+            };
+            Ok((reply, draft))
         },
     )
     .await?;
     let target = folder.target_of(&reply.record)?;
-    let delivered =
-        deliver::deliver(session, &reply.record, &manifest, &target, pull.patience, progress).await?;
+    let delivered = draft.deliver(session, pull.patience, progress).await?;
     release(session, &reply.record).await;
     let fetched_in = Duration::from_millis(reply.elapsed_ms);
     Ok(Pulled { record: reply.record, target, sources: reply.sources, fetched_in, delivered })
@@ -112,14 +130,15 @@ async fn release(session: &Session, record: &Record) {
 
 /// Has the agent bring the content to this host and delivers nothing: for warming a host's store ahead of time.
 pub async fn fetch_only(session: &Session, query: &TagQuery) -> Result<(Record, Sources), OperationError> {
-    let reply = fetch(session, query, &|_| ()).await?;
+    let reply = fetch(session, query, watch::Sender::new(None), &|_| ()).await?;
     Ok((reply.record, reply.sources))
 }
 
-/// Has the agent bring the content, and follows it.
+/// Has the agent bring the content, and passes on what it tells meanwhile.
 async fn fetch(
     session: &Session,
     query: &TagQuery,
+    told: watch::Sender<Option<News>>,
     progress: &(dyn Fn(PullProgress) + Send + Sync),
 ) -> Result<PulledReply, OperationError> {
     let failed = |error: CallError| OperationError::of_call("agent", error);
@@ -128,12 +147,26 @@ async fn fetch(
     let connection = session.pool.get(addr, Role::Agent, deadline).await.map_err(failed)?;
     let request = PullRequest { query: query.clone() };
     let mut exchange = connection.exchange(session.scope(FETCH_PATIENCE), &request).await.map_err(failed)?;
+    let mut news = None;
     while let Some(frame) = exchange.next().await.map_err(failed)? {
-        if frame.kind() == Kind::Pulled {
-            return frame.decode().map_err(failed);
+        match frame.kind() {
+            Kind::Pulled => return frame.decode().map_err(failed),
+            Kind::Found => {
+                let Found { record } = frame.decode().map_err(failed)?;
+                news = News::of(record);
+            }
+            Kind::Verified => {
+                let Verified { spans } = frame.decode().map_err(failed)?;
+                if let Some(news) = &mut news {
+                    news.add(&spans);
+                    told.send_replace(Some(news.clone()));
+                }
+            }
+            _ => {
+                let Progress { done, size } = frame.decode().map_err(failed)?;
+                progress(PullProgress::Fetching { done, size });
+            }
         }
-        let Progress { done, size } = frame.decode().map_err(failed)?;
-        progress(PullProgress::Fetching { done, size });
     }
     Err(OperationError::new(ErrorCode::Unavailable, "the agent ended the pull without an answer; pull again"))
 }

@@ -84,6 +84,11 @@ impl<T: Clone> Receiver<T> {
         state.value.clone()
     }
 
+    /// Whether the value may still change.
+    pub fn is_open(&self) -> bool {
+        self.shared.lock().open
+    }
+
     /// Waits until the value is not the one seen, and sees it.
     pub async fn changed(&mut self) -> Result<(), Closed> {
         loop {

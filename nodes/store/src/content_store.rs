@@ -157,14 +157,15 @@ impl ContentStore {
         read::range(Arc::clone(&self.0), *digest, range).await
     }
 
-    /// The file of sealed content, opened anew and for reading alone. Whoever has it can read all of it, also after the content
-    /// was removed; what they read is theirs to verify.
+    /// The content's file, opened anew and for reading alone. Of content in the making it has the pieces that are held at their
+    /// places, also those to come, and stays the content's when that is sealed. Whoever has it can read all of it, also after
+    /// the content was removed; what they read is theirs to verify.
     ///
     /// # Errors
     ///
-    /// [`StoreError::NotHeld`]: the content is not here, or not sealed. [`StoreError::Io`]: its file cannot be opened.
-    pub async fn open_sealed(&self, digest: &Digest) -> Result<Arc<dyn DiskFile>, StoreError> {
-        read::open_sealed(Arc::clone(&self.0), *digest).await
+    /// [`StoreError::NotHeld`]: nothing of the content is here. [`StoreError::Io`]: its file cannot be opened.
+    pub async fn open_file(&self, digest: &Digest) -> Result<Arc<dyn DiskFile>, StoreError> {
+        read::open_file(Arc::clone(&self.0), *digest).await
     }
 
     /// Removes content, sealed or in the making, and whatever an earlier removal that failed left of it. After an error it

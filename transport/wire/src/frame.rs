@@ -111,7 +111,8 @@ pub fn encode<M: Message>(context: Context, message: &M, body_len: u32) -> Resul
     let len = bytes.len() - PREFIX_LEN;
     let header_len = u16::try_from(len).ok().filter(|len| *len <= MAX_HEADER);
     let header_len = header_len.ok_or(EncodeError::Header { kind: M::KIND, len })?;
-    let prefix = Prefix { kind: M::KIND.number(), flags: 0, header_len, body_len };
+    let flags = if M::KIND.is_ignorable() { FLAG_IGNORABLE } else { 0 };
+    let prefix = Prefix { kind: M::KIND.number(), flags, header_len, body_len };
     let mut bytes = bytes;
     bytes[..PREFIX_LEN].copy_from_slice(&prefix.encode());
     Ok(bytes.into())

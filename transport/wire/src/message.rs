@@ -46,7 +46,7 @@ pub use live::{Live, Liveness};
 pub use meter::{ClassFlow, Flow, Meter, Metered, PeerFlow, Transfer};
 pub use offer::{Offer, Wanted};
 pub use ping::Ping;
-pub use pull::{Progress, Pull, Pulled, Sources};
+pub use pull::{Found, Progress, Pull, Pulled, Sources, Verified};
 pub use put_pieces::{PutPieces, Stored};
 pub use put_tag::PutTag;
 pub use release::{Release, Released};
@@ -164,6 +164,8 @@ kinds! {
     Progress = 49, body: 0;
     /// The content is here.
     Pulled = 50, body: 0;
+    /// Which record a pull is of.
+    Found = 51, body: 0;
     /// A manifest, please.
     GetManifest = 52, body: 0;
     /// Its canonical bytes.
@@ -200,12 +202,20 @@ kinds! {
     Meter = 68, body: 0;
     /// What the node moves, and may, in sum and a peer.
     Metered = 69, body: MAX_STATUS_BYTES;
+    /// Pieces that a pull has brought.
+    Verified = 70, body: 0;
 }
 
 impl Kind {
     /// Whether such a request carries pieces, or is answered by some: it belongs on a data connection.
     pub const fn carries_pieces(self) -> bool {
         matches!(self, Self::GetPieces | Self::PutPieces)
+    }
+
+    /// Whether a receiver that does not know the kind may skip such a frame: it says nothing without which a request
+    /// could not be done.
+    pub const fn is_ignorable(self) -> bool {
+        matches!(self, Self::Found | Self::Verified)
     }
 }
 

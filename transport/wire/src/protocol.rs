@@ -4,11 +4,11 @@ use std::fmt::{Debug, Display};
 
 use crate::manifest::PieceSizes;
 use crate::message::{
-    Announce, ClassFlow, Collect, Commit, Committed, Complete, Cursor, Drain, Effect, Failure, Flow, Fresh,
-    GetManifest, GetPieces, Have, Lend, Live, MAX_LISTING_BYTES, MAX_SPAN_BYTES, MAX_STATUS_BYTES, Meter,
-    Metered, Neighbour, Neighbours, Note, Offer, Pull, Pulled, PutPieces, PutTag, Reason, Refused, Release,
-    Reload, Reloaded, RemoveTag, Resolve, Resolved, Seal, Setting, Sources, Status, StatusReport, Traffic,
-    Wanted, Watch, Word,
+    Announce, ClassFlow, Collect, Commit, Committed, Complete, Cursor, Drain, Effect, Failure, Flow, Found,
+    Fresh, GetManifest, GetPieces, Have, Lend, Live, MAX_LISTING_BYTES, MAX_SPAN_BYTES, MAX_STATUS_BYTES,
+    Meter, Metered, Neighbour, Neighbours, Note, Offer, Pull, Pulled, PutPieces, PutTag, Reason, Refused,
+    Release, Reload, Reloaded, RemoveTag, Resolve, Resolved, Seal, Setting, Sources, Status, StatusReport,
+    Traffic, Verified, Wanted, Watch, Word,
 };
 use crate::tag::{Field, MAX_TAG_BYTES};
 use crate::testing::CONTEXT;
@@ -187,6 +187,7 @@ fn every_limit_is_listed_with_its_value() {
         PieceTable::MAX_PIECES = "";
         Wanted::MAX_SPANS = "";
         Have::MAX_SPANS = "";
+        Verified::MAX_SPANS = "";
         Live::MAX = "`List<Digest, #>`";
         Neighbours::MAX = "`List<Neighbour, #>`";
         Reloaded::MAX_SETTINGS = "`List<Setting, #>`";
@@ -250,6 +251,7 @@ fn the_longest_value_of_every_field_fits_a_header() {
 
     check_fits(&Resolve { query });
     check_fits(&Resolved { record: record.clone() });
+    check_fits(&Found { record: record.clone() });
     check_fits(&Committed { record: record.clone(), fresh: Fresh::Standing });
     check_fits(&Pulled { record, sources: Sources::default(), elapsed_ms: u64::MAX });
     check_fits(&Commit { push, name: name.clone(), version: Some(version.clone()), digest });
@@ -260,6 +262,7 @@ fn the_longest_value_of_every_field_fits_a_header() {
     check_fits(&Neighbours { neighbours, again_ms: u32::MAX });
     check_fits(&Wanted { lease_ms: u32::MAX, missing: List::first_of([worst; Wanted::MAX_SPANS]) });
     check_fits(&Have { spans: List::first_of([worst; Have::MAX_SPANS]), complete: Complete::Partial });
+    check_fits(&Verified { spans: List::first_of([worst; Verified::MAX_SPANS]) });
     let why: Word = "w".repeat(Word::MAX_LEN).parse().unwrap();
     let refused =
         List::first_of(std::iter::repeat_n(Refused { why, count: u64::MAX }, StatusReport::MAX_REFUSED));

@@ -1,8 +1,9 @@
 //! From the agent's store to the caller's file: a temporary file beside it, sync, rename, sync of the folder.
 //!
 //! The agent lends its file to who is on its host ([`lent`]), or else sends the bytes. Either way each piece is checked
-//! against the manifest before it is written.
+//! against the manifest before it is written. What is lent is written while the rest is still fetched ([`early`]).
 
+mod early;
 mod lent;
 
 use std::io;
@@ -15,7 +16,9 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use rdcq_env::{Disk, DiskFile, EntryKind, Env, Mode};
 use rdcq_wire::message::{GetPieces, MAX_SPAN_BYTES, Pieces};
-use rdcq_wire::{Digest, ErrorCode, Manifest, PieceTable, Record, Role, Span};
+use rdcq_wire::{Digest, ErrorCode, Manifest, PieceSet, PieceTable, Record, Role, Span};
+
+pub(super) use self::early::{Early, News};
 
 use self::lent::LentFile;
 use super::{Delivered, PullProgress};
@@ -94,25 +97,63 @@ fn parent(file: &Path) -> &Path {
     }
 }
 
-/// Writes the content to `target`, whole or not at all.
-pub(super) async fn deliver(
-    session: &Session,
-    record: &Record,
-    manifest: &Arc<Manifest>,
-    target: &Path,
-    patience: Duration,
-    progress: &(dyn Fn(PullProgress) + Send + Sync),
-) -> Result<Delivered, OperationError> {
-    let temporary = Temporary::create(session, target, manifest.pieces.size()).await?;
-    let digest = record.digest;
-    let lent = LentFile::borrow(session, manifest).await;
-    let file = &temporary.file;
-    let delivery =
-        Delivery { session, manifest, digest, lent, file, target, patience, sent: AtomicU64::new(0) };
-    delivery.write_all(progress).await?;
-    let sent = delivery.sent.into_inner();
-    temporary.publish().await?;
-    Ok(Delivered { lent: manifest.pieces.size() - sent, sent })
+/// A content's file on its way to its name. Dropped before, it leaves nothing behind.
+pub(super) struct Draft {
+    manifest: Arc<Manifest>,
+    temporary: Temporary,
+    lent: Option<LentFile>,
+    /// The pieces that are at their places.
+    written: PieceSet,
+    /// Bytes written since the last sync.
+    unsynced: u64,
+    /// Set while a sync is under way: how one went that nobody waited for is not known, and what it failed to write is lost.
+    in_doubt: bool,
+}
+
+impl Draft {
+    /// Claims the file's space, beside `target`.
+    pub(super) async fn create(
+        session: &Session,
+        target: &Path,
+        manifest: Arc<Manifest>,
+    ) -> Result<Self, OperationError> {
+        let lent = LentFile::borrow(session, &manifest).await;
+        Self::with(session, target, manifest, lent).await
+    }
+
+    async fn with(
+        session: &Session,
+        target: &Path,
+        manifest: Arc<Manifest>,
+        lent: Option<LentFile>,
+    ) -> Result<Self, OperationError> {
+        let temporary = Temporary::create(session, target, manifest.pieces.size()).await?;
+        let written = PieceSet::empty(manifest.pieces.len());
+        Ok(Self { manifest, temporary, lent, written, unsynced: 0, in_doubt: false })
+    }
+
+    /// Writes what is missing, and gives the file its name.
+    pub(super) async fn deliver(
+        self,
+        session: &Session,
+        patience: Duration,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<Delivered, OperationError> {
+        let sent = Delivery { session, draft: &self, patience, sent: AtomicU64::new(0) };
+        sent.write_missing(progress).await?;
+        let sent = sent.sent.into_inner();
+        let lent = self.manifest.pieces.size() - sent;
+        self.temporary.publish().await?;
+        Ok(Delivered { lent, sent })
+    }
+
+    fn target(&self) -> &Path {
+        &self.temporary.target
+    }
+
+    fn unwritten(&self, error: &io::Error) -> OperationError {
+        OperationError::of_file("write", self.target(), error)
+    }
 }
 
 /// A file that is not there yet under its name. Dropped, also by an interruption, it leaves nothing behind.
@@ -170,27 +211,28 @@ fn beside(target: &Path, random: u64) -> PathBuf {
 
 struct Delivery<'a> {
     session: &'a Session,
-    manifest: &'a Arc<Manifest>,
-    digest: Digest,
-    lent: Option<LentFile>,
-    file: &'a Arc<dyn DiskFile>,
-    target: &'a Path,
+    draft: &'a Draft,
     patience: Duration,
     /// Bytes that the agent sent.
     sent: AtomicU64,
 }
 
 impl Delivery<'_> {
-    async fn write_all(&self, progress: &(dyn Fn(PullProgress) + Send + Sync)) -> Result<(), OperationError> {
-        let size = self.manifest.pieces.size();
-        let done = AtomicU64::new(0);
-        let pieces = &self.manifest.pieces;
-        stream::iter(cut(pieces, Span::new(0, pieces.len()), PART_BYTES))
+    async fn write_missing(
+        &self,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<(), OperationError> {
+        let pieces = &self.draft.manifest.pieces;
+        let (done, size) = (AtomicU64::new(bytes_of(pieces, &self.draft.written.spans())), pieces.size());
+        if !self.draft.written.is_empty() {
+            progress(PullProgress::Delivering { done: done.load(Relaxed), size });
+        }
+        stream::iter(parts(pieces, &self.draft.written.missing_spans()))
             .map(|part| {
                 let done = &done;
                 async move {
                     let env = &self.session.env;
-                    let len = retry::until(env, self.patience, || 0, || self.write_part(part)).await?;
+                    let len = retry::until(env, self.patience, || 0, || self.write_part(&part)).await?;
                     let done = done.fetch_add(len, Relaxed) + len;
                     progress(PullProgress::Delivering { done, size });
                     Ok(())
@@ -201,21 +243,25 @@ impl Delivery<'_> {
             .await
     }
 
-    async fn write_part(&self, span: Span) -> Result<u64, OperationError> {
-        if let Some(lent) = &self.lent {
-            let copied = lent.copy(span, self.file).await;
-            let unwritten = |error| OperationError::of_file("write", self.target, &error);
-            if let Some(len) = copied.map_err(unwritten)? {
+    async fn write_part(&self, part: &[Span]) -> Result<u64, OperationError> {
+        let draft = self.draft;
+        if let Some(lent) = &draft.lent {
+            let copied = lent.copy(part.to_vec(), &draft.temporary.file).await;
+            if let Some(len) = copied.map_err(|error| draft.unwritten(&error))? {
                 return Ok(len);
             }
         }
-        let len = self.write_sent(span).await?;
+        let mut len = 0;
+        for span in part {
+            len += self.write_sent(*span).await?;
+        }
         self.sent.fetch_add(len, Relaxed);
         Ok(len)
     }
 
     async fn write_sent(&self, span: Span) -> Result<u64, OperationError> {
-        let request = GetPieces { digest: self.digest, span };
+        let digest = self.draft.manifest.content;
+        let request = GetPieces { digest, span };
         let answer = self.session.ask(Role::Agent, REQUEST_PATIENCE, &request, Vec::new()).await?;
         let Pieces { span: sent, .. } = answer.message;
         let body = answer.body.collect().await;
@@ -224,21 +270,44 @@ impl Delivery<'_> {
             let text = format!("the agent sent {sent:?} where {span:?} were asked for");
             return Err(OperationError::new(ErrorCode::Unavailable, text));
         }
-        let (manifest, file) = (Arc::clone(self.manifest), Arc::clone(self.file));
+        let (manifest, file) = (Arc::clone(&self.draft.manifest), Arc::clone(&self.draft.temporary.file));
         let written =
             self.session.env.blocking(move || write_checked(&manifest, file.as_ref(), span, &chunks));
         match written.await {
             Ok(Some(len)) => Ok(len),
             Ok(None) => {
-                let text = format!(
-                    "the agent sent wrong bytes for {span:?} of {}; nothing was delivered",
-                    self.digest
-                );
+                let text =
+                    format!("the agent sent wrong bytes for {span:?} of {digest}; nothing was delivered");
                 Err(OperationError::new(ErrorCode::Integrity, text))
             }
-            Err(error) => Err(OperationError::of_file("write", self.target, &error)),
+            Err(error) => Err(self.draft.unwritten(&error)),
         }
     }
+}
+
+/// Spans in parts of at most [`PART_BYTES`], or a piece each where that is longer.
+fn parts(pieces: &PieceTable, spans: &[Span]) -> Vec<Vec<Span>> {
+    let mut parts: Vec<Vec<Span>> = Vec::new();
+    let mut bytes = 0;
+    for span in spans.iter().flat_map(|span| cut(pieces, *span, PART_BYTES)) {
+        let len = bytes_of(pieces, &[span]);
+        match parts.last_mut() {
+            Some(part) if bytes + len <= PART_BYTES => {
+                part.push(span);
+                bytes += len;
+            }
+            _ => {
+                parts.push(vec![span]);
+                bytes = len;
+            }
+        }
+    }
+    parts
+}
+
+fn bytes_of(pieces: &PieceTable, spans: &[Span]) -> u64 {
+    let places = spans.iter().filter_map(|span| pieces.bytes_of_span(*span));
+    places.map(|place| place.end - place.start).sum()
 }
 
 /// A span in parts of at most `max_bytes`, or a piece each where that is longer.

@@ -52,15 +52,22 @@ pub(super) async fn range(
     held(store, digest, &holding, Span { first, count }, range).await
 }
 
-/// The file of sealed content.
-pub(super) async fn open_sealed(store: Arc<Shared>, digest: Digest) -> Result<Arc<dyn DiskFile>, StoreError> {
-    let Some(Holding::Complete(_)) = store.holding(&digest) else { return Err(StoreError::NotHeld(digest)) };
-    let (disk, path) = (Arc::clone(store.env.disk()), store.layout.blob(&digest));
-    let opened = {
-        let path = path.clone();
-        store.env.blocking(move || disk.open_read(&path)).await
+/// The content's file, for reading alone.
+pub(super) async fn open_file(store: Arc<Shared>, digest: Digest) -> Result<Arc<dyn DiskFile>, StoreError> {
+    let holding = store.holding(&digest).ok_or(StoreError::NotHeld(digest))?;
+    let blob = store.layout.blob(&digest);
+    let in_the_making = match holding {
+        Holding::Complete(_) => None,
+        Holding::Partial(_) => Some(store.layout.partial(&digest)),
     };
-    opened.map_err(|source| unread(digest, path, source))
+    let (disk, path) = (Arc::clone(store.env.disk()), blob.clone());
+    let open = move || match in_the_making.map(|partial| disk.open_read(&partial)) {
+        // It is being sealed, or was since the index was asked.
+        Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => disk.open_read(&path),
+        Some(opened) => opened,
+        None => disk.open_read(&path),
+    };
+    store.env.blocking(open).await.map_err(|source| unread(digest, blob, source))
 }
 
 /// The piece that holds the byte at `offset`, which the blob must have.

@@ -1,10 +1,11 @@
-//! A sealed content as a file's descriptor, for a client on the agent's own host.
+//! Content as a file's descriptor, for a client on the agent's own host.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Kind, Message, Nonce, Request};
 
-/// Asks an agent to lend a sealed content's file to a client on its host, read-only. Keeps the content pinned.
+/// Asks an agent to lend the file of content, whole or in the making, to a client on its host, read-only. Keeps the content
+/// pinned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct Lend {

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, Message, Record, Request, TagQuery};
+use crate::{Kind, List, Message, Record, Request, Span, TagQuery};
 
-/// Asks for a tag's content. [`Progress`] comes until [`Pulled`] ends the reply.
+/// Asks for a tag's content. [`Found`] comes, then [`Progress`] and [`Verified`] until [`Pulled`] ends the reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct Pull {
@@ -20,6 +20,18 @@ impl Request for Pull {
     type Reply = Pulled;
 }
 
+/// Which record the tag leads to. Ignorable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct Found {
+    /// The record.
+    pub record: Record,
+}
+
+impl Message for Found {
+    const KIND: Kind = Kind::Found;
+}
+
 /// How far the pull is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
@@ -32,6 +44,24 @@ pub struct Progress {
 
 impl Message for Progress {
     const KIND: Kind = Kind::Progress;
+}
+
+/// Pieces that are on this host, beyond those told of, so that they can be delivered while the rest is fetched. Ignorable.
+#[expect(clippy::use_self, reason = "serde repeats the field's type where Self is another")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct Verified {
+    /// Which.
+    pub spans: List<Span, { Verified::MAX_SPANS }>,
+}
+
+impl Message for Verified {
+    const KIND: Kind = Kind::Verified;
+}
+
+impl Verified {
+    /// Most runs of pieces in one message; the next tells of the others.
+    pub const MAX_SPANS: usize = 1024;
 }
 
 /// The content is on this host, verified and whole.
@@ -76,6 +106,26 @@ mod tests {
             Pull,
             Pull { query: "k:latest".parse().unwrap() },
             "3000000900000000000102b81701016b00"
+        );
+    }
+
+    mod found {
+        use super::*;
+
+        message_tests!(
+            Found,
+            Found { record: sample_record() },
+            "3301007a00000000000102b817011068312d2f642de4baa4e698932e747874026831022f640ae4baa4e698932e74787401370701010101010101010101010101010101010101010101010101010101010101010202020202020202020202020202020202020202020202020202020202020202f0a2040402683180d095ffbc310500"
+        );
+    }
+
+    mod verified {
+        use super::*;
+
+        message_tests!(
+            Verified,
+            Verified { spans: List::first_of([Span::new(2, 3)]) },
+            "4601000900000000000102b81701010203"
         );
     }
 

@@ -75,20 +75,20 @@ impl LentFile {
         Self(Arc::new(Shared { env, manifest, file, given_up, buffers }))
     }
 
-    /// Copies a span's pieces to their place in `to`, each checked before. Says how many bytes they are; `None` if they are not
-    /// to be had in this way.
+    /// Copies the spans' pieces to their places in `to`, each checked before. Says how many bytes they are; `None` if they are
+    /// not to be had in this way.
     ///
     /// # Errors
     ///
     /// What keeps `to` from being written.
-    pub(super) async fn copy(&self, span: Span, to: &Arc<dyn DiskFile>) -> io::Result<Option<u64>> {
+    pub(super) async fn copy(&self, spans: Vec<Span>, to: &Arc<dyn DiskFile>) -> io::Result<Option<u64>> {
         let shared = &*self.0;
         if shared.given_up.load(Relaxed) {
             return Ok(None);
         }
         let (from, to) = (Arc::clone(&self.0), Arc::clone(to));
         let digest = shared.manifest.content;
-        match shared.env.blocking(move || from.copy(span, &*to)).await {
+        match shared.env.blocking(move || from.copy(&spans, &*to)).await {
             Ok(bytes) => return Ok(Some(bytes)),
             Err(CopyError::Write(error)) => return Err(error),
             Err(CopyError::Read(error)) => {
@@ -104,9 +104,9 @@ impl LentFile {
 }
 
 impl Shared {
-    fn copy(&self, span: Span, to: &dyn DiskFile) -> Result<u64, CopyError> {
+    fn copy(&self, spans: &[Span], to: &dyn DiskFile) -> Result<u64, CopyError> {
         let mut buffer = self.buffers().pop().unwrap_or_default();
-        let mut bites = cut(&self.manifest.pieces, span, BITE_BYTES).into_iter();
+        let mut bites = spans.iter().flat_map(|span| cut(&self.manifest.pieces, *span, BITE_BYTES));
         let copied = bites.try_fold(0, |done, bite| Ok(done + self.copy_bite(bite, to, &mut buffer)?));
         self.buffers().push(buffer);
         copied
