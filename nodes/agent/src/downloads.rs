@@ -137,9 +137,15 @@ impl Downloads {
         let (outcome_in, outcome) = watch::channel(None);
         let (arrivals, arrivals_out) = mpsc::channel(ARRIVALS);
         let (turns, class, digest) = (self.turns.clone(), scope.class, record.digest);
+        let is_here = self.store.is_complete(&digest);
         let task = self.env.spawn(async move {
-            let turn = turns.take(class, digest).await;
-            let outcome = in_turn(turn, download.run(arrivals_out, progress_in)).await;
+            let download = download.run(arrivals_out, progress_in);
+            let outcome = if is_here {
+                download.await
+            } else {
+                let turn = turns.take(class, digest).await;
+                in_turn(turn, download).await
+            };
             outcome_in.send_replace(Some(outcome));
         });
         let tag = Note::from(format!("{}:{}", record.name.key, record.version));

@@ -53,7 +53,7 @@ pub async fn get_pieces(
     // Who is no agent has nobody else to ask.
     if call.peer().roles.contains(Role::Agent) {
         let under_way = uploads.admit(&call, Claim::Usual, &wanted).await?;
-        call.on_end(|_| drop(under_way));
+        call.on_end(|end| under_way.end(end));
     }
     wanted.send(store, call).await
 }

@@ -1,15 +1,18 @@
 //! Serving whole content to agents that fetch it together: what an origin does beyond [`content`].
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use rdcq_env::Env;
 use rdcq_store::ContentStore;
 use rdcq_swarm::Claim;
 use rdcq_transport::{IncomingCall, Refusal};
 use rdcq_wire::message::{Complete, Failure, Have, Watch};
-use rdcq_wire::{ErrorCode, List, Role};
+use rdcq_wire::{Digest, ErrorCode, List, Role};
 
 use crate::Uploads;
 use crate::content::{self, Wanted};
 use crate::spreads::{Asked, Seat, Spreads};
+use crate::uploads::UnderWay;
 
 /// Serves whole content to agents. Each is offered other pieces, for an agent knows only some of those that fetch the same, and
 /// what none of these holds all of them would ask for.
@@ -33,50 +36,82 @@ impl Seed {
         }
         let manifest = self.store.manifest(&digest).ok_or_else(|| content::not_here(&digest))?;
         let seat = self.spreads.join(&digest, &manifest, &call.peer().node);
-        offer(seat, call).await
+        self.offer(&digest, seat, call).await
     }
 
     /// Answers [`GetPieces`](rdcq_wire::message::GetPieces): what an agent was offered it gets at once.
     pub async fn get_pieces(&self, mut call: IncomingCall) -> Result<(), Refusal> {
         let wanted = Wanted::of(&self.store, &call)?;
-        let (node, span) = (call.peer().node.clone(), wanted.span);
         if call.peer().roles.contains(Role::Agent) {
-            let content = self.spreads.of(&wanted.digest);
-            let asked = content.as_ref().map_or(Asked::Otherwise, |content| content.asked(&node, span));
-            let claim = match asked {
-                Asked::Offered => Claim::Offered,
-                Asked::Otherwise => Claim::Usual,
-            };
-            let under_way = self.uploads.admit(&call, claim, &wanted).await?;
-            if let Some(content) = &content {
-                content.accepted(asked, span, self.uploads.rate(), call.round_trip());
-            }
-            call.on_end(move |end| {
-                drop(under_way);
-                if let Some(content) = content {
-                    content.ended(&node, span, end);
-                }
-            });
+            self.admit(&mut call, &wanted).await?;
         }
         wanted.send(&self.store, call).await
     }
 }
 
-/// Tells an agent of what it is offered, until it has heard enough.
-async fn offer(mut seat: Seat, mut call: IncomingCall) -> Result<(), Refusal> {
-    let have = |spans| Have { spans, complete: Complete::Partial };
-    // That it is not to ask for everything.
-    call.reply(&have(List::default()), Vec::new()).await?;
-    loop {
-        tokio::select! {
-            biased;
-            () = call.cancelled() => return Err(Refusal::Gone),
-            () = call.draining() => return Err(Failure::new(ErrorCode::ShuttingDown, "going away").into()),
-            span = seat.offers.recv() => match span {
-                Some(span) => call.reply(&have(List::first_of([span])), Vec::new()).await?,
-                // The same agent has begun to listen anew.
-                None => return Ok(()),
-            },
+impl Seed {
+    /// Tells an agent of what it is offered, until it has heard enough.
+    async fn offer(&self, digest: &Digest, mut seat: Seat, mut call: IncomingCall) -> Result<(), Refusal> {
+        let have = |spans| Have { spans, complete: Complete::Partial };
+        // That it is not to ask for everything.
+        call.reply(&have(List::default()), Vec::new()).await?;
+        loop {
+            tokio::select! {
+                biased;
+                () = call.cancelled() => return Err(Refusal::Gone),
+                () = call.draining() => return Err(Failure::new(ErrorCode::ShuttingDown, "going away").into()),
+                span = seat.offers.recv() => match span {
+                    Some(_) if !self.store.is_complete(digest) => return Err(content::not_here(digest).into()),
+                    Some(span) => call.reply(&have(List::first_of([span])), Vec::new()).await?,
+                    // The same agent has begun to listen anew.
+                    None => return Ok(()),
+                },
+            }
         }
     }
+
+    /// Waits until it is an agent's turn.
+    async fn admit(&self, call: &mut IncomingCall, wanted: &Wanted) -> Result<(), Refusal> {
+        let (node, span) = (call.peer().node.clone(), wanted.span);
+        let content = self.spreads.of(&wanted.digest);
+        let asked = content.as_ref().map_or(Asked::Otherwise, |content| content.asked(&node, span));
+        let claim = match asked {
+            Asked::Offered => Claim::Offered,
+            Asked::Otherwise => Claim::Usual,
+        };
+        let under_way = Arc::new(Mutex::new(None));
+        let told = {
+            let (content, under_way) = (content.clone(), Arc::clone(&under_way));
+            move |end| {
+                let under_way: Option<UnderWay> = locked(&under_way).take();
+                if let Some(under_way) = under_way {
+                    under_way.end(end);
+                }
+                if let Some(content) = content {
+                    content.ended(&node, span, end);
+                }
+            }
+        };
+        match asked {
+            // An offer that was taken up is to be made to another also if its agent gives up while it waits.
+            Asked::Offered => {
+                call.on_end(told);
+                let turn = self.uploads.admit(call, claim, wanted).await?;
+                *locked(&under_way) = Some(turn);
+            }
+            Asked::Otherwise => {
+                let turn = self.uploads.admit(call, claim, wanted).await?;
+                *locked(&under_way) = Some(turn);
+                call.on_end(told);
+            }
+        }
+        if let Some(content) = &content {
+            content.accepted(asked, span, self.uploads.rate(), call.round_trip());
+        }
+        Ok(())
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,6 +17,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Offers to one agent that may wait to be sent. It has one at a time, and late ones count for nothing.
 const UNREAD_OFFERS: usize = 8;
 
+/// The number of those who do not listen.
+const NOBODY: PeerId = PeerId(u32::MAX);
+
 /// What an origin spreads: the contents that agents listen to.
 #[derive(Clone)]
 pub(crate) struct Spreads {
@@ -102,7 +105,7 @@ impl Spreads {
 impl Content {
     fn new(env: &Env, manifest: &Manifest) -> Self {
         let lengths: Vec<u32> = manifest.pieces.iter().map(|piece| piece.len).collect();
-        // One piece to each of four agents, until it is known how fast the way out is.
+        // One piece to each of some agents, until it is known how fast the way out is.
         let settings = SpreadSettings { open_bytes: 0, span_bytes: 0, ..SpreadSettings::default() };
         let state = State {
             spread: Spread::new(settings, lengths),
@@ -135,7 +138,7 @@ impl Content {
     /// What was sent to an agent has arrived, or will not.
     pub(crate) fn ended(&self, node: &NodeId, span: Span, end: ReplyEnd) {
         let mut state = self.state();
-        let Some(number) = state.numbers.get(node).copied() else { return };
+        let number = state.numbers.get(node).copied().unwrap_or(NOBODY);
         match end {
             ReplyEnd::Arrived => span.range().for_each(|piece| state.spread.sent(number, piece)),
             ReplyEnd::Lost => state.spread.cancelled(number, span),

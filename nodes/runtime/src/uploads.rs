@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdcq_env::Env;
-use rdcq_swarm::{Claim, Ticket, Time, Turn, Upload, UploadSettings};
-use rdcq_transport::IncomingCall;
+use rdcq_swarm::{Claim, Ended, Ticket, Time, Turn, Upload, UploadSettings};
+use rdcq_transport::{IncomingCall, ReplyEnd};
 use rdcq_wire::message::Failure;
 use rdcq_wire::{ErrorCode, NodeId};
 use tokio::sync::oneshot;
@@ -34,11 +34,12 @@ struct State {
 }
 
 /// A reply that was counted, until it has arrived.
-#[must_use = "dropped, it counts as arrived"]
+#[must_use = "dropped, it counts as lost"]
 pub(crate) struct UnderWay {
     uploads: Uploads,
     to: NodeId,
     bytes: u64,
+    ended: Ended,
 }
 
 /// A request that waits. Dropped, it does no longer.
@@ -80,7 +81,7 @@ impl Uploads {
             }
             Err(retry_after) => return Err(busy(retry_after)),
         }
-        Ok(UnderWay { uploads: self.clone(), to, bytes })
+        Ok(UnderWay { uploads: self.clone(), to, bytes, ended: Ended::Lost })
     }
 
     /// Bytes a second that agents acknowledge; 0 if that was not measured yet.
@@ -112,9 +113,9 @@ impl Uploads {
         }
     }
 
-    fn done(&self, to: &NodeId, bytes: u64) {
+    fn done(&self, to: &NodeId, bytes: u64, ended: Ended) {
         let mut state = self.state();
-        state.uploads.done(self.now(), to, bytes);
+        state.uploads.done(self.now(), to, bytes, ended);
         self.go_on(state);
     }
 
@@ -153,14 +154,24 @@ impl Drop for Waiting {
         } else {
             // Its turn had just come.
             drop(state);
-            self.uploads.done(&self.to, self.bytes);
+            self.uploads.done(&self.to, self.bytes, Ended::Lost);
         }
+    }
+}
+
+impl UnderWay {
+    /// How it ended.
+    pub(crate) fn end(mut self, end: ReplyEnd) {
+        self.ended = match end {
+            ReplyEnd::Arrived => Ended::Arrived,
+            ReplyEnd::Lost => Ended::Lost,
+        };
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.uploads.done(&self.to, self.bytes);
+        self.uploads.done(&self.to, self.bytes, self.ended);
     }
 }
 

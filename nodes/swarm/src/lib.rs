@@ -46,4 +46,4 @@ pub use settings::{Settings, WindowSettings};
 pub use spread::{Spread, SpreadSettings};
 pub use swarm::Swarm;
 pub use time::Time;
-pub use uploads::{Claim, Ticket, Turn, Upload, UploadSettings, Uploads};
+pub use uploads::{Claim, Ended, Ticket, Turn, Upload, UploadSettings, Uploads};

@@ -25,15 +25,12 @@ pub struct SpreadSettings {
 
 impl Default for SpreadSettings {
     fn default() -> Self {
-        Self {
-            open_bytes: 1024 * 1024,
-            open_spans: 8,
-            span_bytes: 64 * 1024,
-            patience: Duration::from_millis(100),
-        }
+        Self { open_bytes: 1024 * 1024, open_spans: 8, span_bytes: 64 * 1024, patience: PATIENCE }
     }
 }
 
+/// How long an agent has beyond its way there and back.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// What is on offer at once, as the time that the origin's way out needs for it, beyond the time until it is known to be sent.
 const OPEN: Duration = Duration::from_millis(150);
 /// The longest span in the same way, and in bytes.
@@ -54,8 +51,8 @@ pub struct Spread {
     lengths: Arc<[u32]>,
     /// The first piece that was never offered.
     next: u32,
-    /// Spans that were offered in vain, and how often.
-    again: VecDeque<(Span, u8)>,
+    /// Spans that were offered in vain, by their first piece: how many pieces, and how often.
+    again: BTreeMap<u32, (u32, u8)>,
     /// Who may be offered something, in turn.
     turn: VecDeque<PeerId>,
     agents: BTreeSet<PeerId>,
@@ -65,17 +62,33 @@ pub struct Spread {
     out: Bits,
     /// Those that were sent.
     sent: Bits,
+    now: Time,
 }
 
 #[derive(Debug)]
 struct Offer {
-    span: Span,
+    /// Pieces that the agent has not asked for yet.
+    unasked: BTreeSet<u32>,
+    /// Those that are being sent to it.
+    asked: BTreeSet<u32>,
+    /// Bytes of both.
     bytes: u64,
     offers: u8,
-    /// How many of its pieces are to be sent.
-    left: u32,
-    /// When it is made to another; never, once it was taken up.
+    /// When the rest is offered to another; never, while something is being sent.
     until: Option<Time>,
+}
+
+impl Offer {
+    fn pieces(&self) -> impl Iterator<Item = u32> {
+        self.unasked.iter().chain(&self.asked).copied()
+    }
+
+    /// A piece is no longer of this offer; says whether it was.
+    fn lose(&mut self, piece: u32, length: u32) -> bool {
+        let had = self.unasked.remove(&piece) || self.asked.remove(&piece);
+        self.bytes -= if had { u64::from(length) } else { 0 };
+        had
+    }
 }
 
 impl Spread {
@@ -88,16 +101,18 @@ impl Spread {
             sent: Bits::empty(lengths.len() as u32),
             lengths,
             next: 0,
-            again: VecDeque::new(),
+            again: BTreeMap::new(),
             turn: VecDeque::new(),
             agents: BTreeSet::new(),
             open: BTreeMap::new(),
             open_bytes: 0,
+            now: Time::default(),
         }
     }
 
     /// The origin's way out carries so many bytes a second to agents, and what is sent is known to be after `delay`.
     pub fn pace(&mut self, rate: f64, delay: Duration) {
+        self.settings.patience = PATIENCE + 2 * delay;
         self.settings.open_bytes = (rate * (OPEN + delay).as_secs_f64()) as u64;
         let short = ((rate * SPAN.as_secs_f64()) as u64).min(LONGEST_SPAN);
         // Few agents have one offer each, and are to keep the way out busy all the same.
@@ -120,14 +135,18 @@ impl Spread {
         }
     }
 
-    /// An agent asks for something. Says whether that is its offer, which is taken up thereby.
+    /// An agent asks for something. Says whether that is of its offer, and was not asked for before.
     pub fn asked(&mut self, agent: PeerId, span: Span) -> bool {
-        let offer = self.open.get_mut(&agent).filter(|offer| offer.span.range().contains(&span.first.0));
-        let is_offer = offer.is_some();
-        if let Some(offer) = offer {
-            offer.until = None;
+        let Some(offer) = self.open.get_mut(&agent) else { return false };
+        if !span.range().all(|piece| offer.unasked.contains(&piece)) {
+            return false;
         }
-        is_offer
+        for piece in span.range() {
+            offer.unasked.remove(&piece);
+            offer.asked.insert(piece);
+        }
+        offer.until = None;
+        true
     }
 
     /// The origin will send what an agent has asked for.
@@ -137,17 +156,14 @@ impl Spread {
 
     /// Pieces that an agent has asked for will not be sent to it: somebody else may have them.
     pub fn cancelled(&mut self, agent: PeerId, span: Span) {
-        let is_offer = self.open.get(&agent).is_some_and(|offer| offer.span.range().contains(&span.first.0));
-        let kept = span.range().filter(|piece| (*piece as usize) < self.lengths.len());
+        let kept = span.range().take_while(|piece| (*piece as usize) < self.lengths.len());
         for piece in kept.filter(|piece| !self.sent.contains(*piece)) {
             self.out.remove(piece);
         }
-        if is_offer {
-            self.withdraw(agent);
-            self.turn.push_back(agent);
-        } else if span.first.0 < self.next {
-            let count = span.count.min(self.next - span.first.0);
-            self.again.push_back((Span::new(span.first.0, count), 0));
+        let known = span.first.0..span.range().end.min(self.next);
+        known.for_each(|piece| self.close(agent, piece));
+        if span.first.0 < self.next {
+            self.offer_again(span.first.0, span.count.min(self.next - span.first.0), 0);
         }
     }
 
@@ -155,20 +171,29 @@ impl Spread {
     pub fn sent(&mut self, agent: PeerId, piece: u32) {
         self.out.insert(piece);
         self.sent.insert(piece);
-        let Some(offer) = self.open.get_mut(&agent).filter(|offer| offer.span.range().contains(&piece))
-        else {
+        self.close(agent, piece);
+    }
+
+    /// Nothing more is to be done about a piece of an agent's offer.
+    fn close(&mut self, agent: PeerId, piece: u32) {
+        let Some(offer) = self.open.get_mut(&agent) else { return };
+        let length = self.lengths[piece as usize];
+        if !offer.lose(piece, length) {
             return;
-        };
-        offer.left = offer.left.saturating_sub(1);
-        if offer.left == 0 {
-            self.open_bytes -= offer.bytes;
-            self.open.remove(&agent);
-            self.turn.push_back(agent);
+        }
+        self.open_bytes -= u64::from(length);
+        if offer.asked.is_empty() {
+            offer.until = Some(self.now + self.settings.patience);
+            if offer.unasked.is_empty() {
+                self.open.remove(&agent);
+                self.turn.push_back(agent);
+            }
         }
     }
 
     /// What to offer to whom next; `None` until something happens, or time does.
     pub fn poll_offer(&mut self, now: Time) -> Option<(PeerId, Span)> {
+        self.now = self.now.max(now);
         let plenty =
             self.open_bytes >= self.settings.open_bytes && self.open.len() >= self.settings.open_spans;
         if plenty || self.turn.is_empty() {
@@ -179,12 +204,14 @@ impl Spread {
         let bytes = self.bytes(span);
         self.open_bytes += bytes;
         let until = Some(now + self.settings.patience);
-        self.open.insert(agent, Offer { span, bytes, offers: offers + 1, left: span.count, until });
+        let (unasked, asked) = (span.range().collect(), BTreeSet::new());
+        self.open.insert(agent, Offer { unasked, asked, bytes, offers: offers + 1, until });
         Some((agent, span))
     }
 
     /// Makes offers that were not taken up to others.
     pub fn handle_timeout(&mut self, now: Time) {
+        self.now = self.now.max(now);
         let late = self.open.iter().filter(|(_, offer)| offer.until.is_some_and(|until| until <= now));
         let late: Vec<PeerId> = late.map(|(agent, _)| *agent).collect();
         for agent in late {
@@ -205,17 +232,25 @@ impl Spread {
 
     /// What was offered or asked for in vain, and is neither out nor on offer by now.
     fn again(&mut self) -> Option<(Span, u8)> {
-        while let Some((span, offers)) = self.again.pop_front() {
-            let on_offer = self.open.values().any(|offer| offer.span.range().contains(&span.first.0));
-            if !on_offer && !self.is_out_of_here(span) {
-                return Some((span, offers));
+        while let Some((first, (count, offers))) = self.again.pop_first() {
+            let end = first + count;
+            let is_free = |piece: &u32| {
+                let on_offer = |offer: &Offer| offer.unasked.contains(piece) || offer.asked.contains(piece);
+                !self.out.contains(*piece) && !self.open.values().any(on_offer)
+            };
+            let Some(begin) = (first..end).find(is_free) else { continue };
+            let len = (begin..end).take_while(is_free).count() as u32;
+            if begin + len < end {
+                self.offer_again(begin + len, end - begin - len, offers);
             }
+            return Some((Span::new(begin, len), offers));
         }
         None
     }
 
-    fn is_out_of_here(&self, span: Span) -> bool {
-        span.range().all(|piece| self.out.contains(piece))
+    fn offer_again(&mut self, first: u32, count: u32, offers: u8) {
+        let entry = self.again.entry(first).or_insert((count, offers));
+        *entry = (entry.0.max(count), entry.1.min(offers));
     }
 
     fn fresh(&mut self) -> Option<(Span, u8)> {
@@ -241,8 +276,16 @@ impl Spread {
     fn withdraw(&mut self, agent: PeerId) {
         let Some(offer) = self.open.remove(&agent) else { return };
         self.open_bytes -= offer.bytes;
-        if offer.offers < MOST_OFFERS && !self.is_out_of_here(offer.span) {
-            self.again.push_back((offer.span, offer.offers));
+        if offer.offers < MOST_OFFERS {
+            let pieces: BTreeSet<u32> = offer.pieces().filter(|piece| !self.out.contains(*piece)).collect();
+            let mut pieces = pieces.into_iter().peekable();
+            while let Some(first) = pieces.next() {
+                let mut count = 1;
+                while pieces.next_if_eq(&(first + count)).is_some() {
+                    count += 1;
+                }
+                self.offer_again(first, count, offer.offers);
+            }
         }
     }
 }
@@ -278,6 +321,31 @@ mod tests {
         spread.sent(PeerId(0), 1);
         assert_eq!(offers(&mut spread, 0), [(2, Span::new(4, 2))]);
         assert!(!spread.is_out());
+    }
+
+    #[test]
+    fn what_is_taken_up_in_part_is_offered_to_another_for_the_rest() {
+        let mut spread = spread(2, 2);
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2))]);
+        assert!(spread.asked(PeerId(0), Span::new(0, 1)));
+        assert!(!spread.asked(PeerId(0), Span::new(0, 1)), "once is enough");
+        spread.handle_timeout(Time(Duration::from_secs(5)));
+        assert_eq!(offers(&mut spread, 5), [], "it is being sent");
+        spread.sent(PeerId(0), 0);
+        spread.handle_timeout(Time(Duration::from_secs(6)));
+        assert_eq!(offers(&mut spread, 6), [(1, Span::new(1, 1))]);
+    }
+
+    #[test]
+    fn one_lost_piece_of_an_offer_leaves_the_others() {
+        let mut spread = spread(2, 2);
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2))]);
+        (0..2).for_each(|piece| assert!(spread.asked(PeerId(0), Span::new(piece, 1))));
+        spread.cancelled(PeerId(0), Span::new(0, 1));
+        assert_eq!(offers(&mut spread, 0), [(1, Span::new(0, 1))]);
+        spread.sent(PeerId(0), 1);
+        spread.sent(PeerId(1), 0);
+        assert!(spread.is_out());
     }
 
     #[test]

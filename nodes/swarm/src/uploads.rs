@@ -36,8 +36,11 @@ const STUCK: Duration = Duration::from_secs(1);
 const LONGEST_REFUSED: Duration = Duration::from_millis(500);
 /// A refusal that is so long ago has no bearing on the next one.
 const FORGET_REFUSED: Duration = Duration::from_secs(10);
-/// Refusals that are remembered.
-const MOST_REFUSED: usize = 4096;
+/// Refusals that are remembered: an origin has this many agents of a large herd at a time.
+const MOST_REFUSED: usize = 16_384;
+/// Requests that wait: of one peer, as what it is offered is some pieces, and of all.
+const MOST_WAITING_EACH: usize = 64;
+const MOST_WAITING: usize = 4096;
 /// How long somebody is told to ask elsewhere, at least and at most.
 const RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(500);
 
@@ -56,6 +59,8 @@ pub struct Uploads<K> {
     next: Ticket,
     /// Who is refused which content, since when: nothing of it was begun for them in between.
     refused: BTreeMap<(K, u64), Time>,
+    /// When those whose refusal is long ago were last forgotten.
+    swept: Time,
     /// Bytes a second that peers acknowledge while something is under way; 0 if that was not measured yet.
     rate: f64,
     sample: Option<(Time, u64)>,
@@ -96,6 +101,15 @@ pub enum Claim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
+/// How something that was served ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The peer has all of it.
+    Arrived,
+    /// The peer did not want it any more, or is gone.
+    Lost,
+}
+
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
@@ -116,6 +130,7 @@ impl<K: Ord + Clone> Uploads<K> {
             queue: VecDeque::new(),
             next: Ticket(0),
             refused: BTreeMap::new(),
+            swept: Time(Duration::ZERO),
             rate: 0.0,
             sample: None,
         }
@@ -127,8 +142,11 @@ impl<K: Ord + Clone> Uploads<K> {
             self.begin(now, by, upload);
             return Turn::Now;
         }
+        let own = self.queue.iter().filter(|(_, other, _)| other == by).count();
+        let is_full = own >= MOST_WAITING_EACH || self.queue.len() >= MOST_WAITING;
         // Who waited here for what another could send at once would only think that much is on its way.
-        if upload.claim == Claim::Usual && !self.was_refused_for_long(now, by, upload.content) {
+        let may_wait = upload.claim == Claim::Offered || self.was_refused_for_long(now, by, upload.content);
+        if is_full || !may_wait {
             let wait = self.time_for(self.waiting(now));
             return Turn::Elsewhere(wait.clamp(*RETRY.start(), *RETRY.end()));
         }
@@ -154,16 +172,18 @@ impl<K: Ord + Clone> Uploads<K> {
         self.queue.retain(|(waiting, ..)| *waiting != ticket);
     }
 
-    /// What was served has arrived, or is no longer wanted.
-    pub fn done(&mut self, now: Time, by: &K, bytes: u64) {
+    /// What was served has arrived, or will not.
+    pub fn done(&mut self, now: Time, by: &K, bytes: u64, ended: Ended) {
         if let Some(entry) = self.under_way.get_mut(by) {
             entry.bytes = entry.bytes.saturating_sub(bytes);
-            entry.moved = now;
+            if ended == Ended::Arrived {
+                entry.moved = now;
+            }
             if entry.bytes == 0 {
                 self.under_way.remove(by);
             }
         }
-        self.measure(now, bytes);
+        self.measure(now, if ended == Ended::Arrived { bytes } else { 0 });
     }
 
     /// Bytes a second that peers acknowledge while something is under way; 0 if that was not measured yet.
@@ -173,8 +193,7 @@ impl<K: Ord + Clone> Uploads<K> {
 
     /// When [`Self::poll_begun`] is due, should nothing arrive before.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let stuck = self.stuck_after();
-        let due = self.under_way.values().map(|entry| entry.moved + stuck).min();
+        let due = self.under_way.values().map(|entry| self.stuck_at(entry)).min();
         due.filter(|_| !self.queue.is_empty())
     }
 
@@ -191,13 +210,17 @@ impl<K: Ord + Clone> Uploads<K> {
 
     /// Notes a refusal. Who asks in vain for long gets its turn, or those with offers would always be before it.
     fn was_refused_for_long(&mut self, now: Time, by: &K, content: u64) -> bool {
-        if self.refused.len() >= MOST_REFUSED {
-            self.refused.retain(|_, since| now.since(*since) < FORGET_REFUSED);
+        let key = (by.clone(), content);
+        if !self.refused.contains_key(&key) && self.refused.len() >= MOST_REFUSED {
+            if now.since(self.swept) >= LONGEST_REFUSED {
+                self.swept = now;
+                self.refused.retain(|_, since| now.since(*since) < FORGET_REFUSED);
+            }
+            if self.refused.len() >= MOST_REFUSED {
+                return false;
+            }
         }
-        if self.refused.len() >= MOST_REFUSED {
-            return false;
-        }
-        let since = self.refused.entry((by.clone(), content)).or_insert(now);
+        let since = self.refused.entry(key).or_insert(now);
         // One that comes back after long asks for something else.
         if now.since(*since) >= FORGET_REFUSED {
             *since = now;
@@ -216,13 +239,12 @@ impl<K: Ord + Clone> Uploads<K> {
 
     /// Bytes under way to those who move.
     fn waiting(&self, now: Time) -> u64 {
-        let stuck = self.stuck_after();
-        let moving = self.under_way.values().filter(|entry| now.since(entry.moved) < stuck);
+        let moving = self.under_way.values().filter(|entry| now < self.stuck_at(entry));
         moving.map(|entry| entry.bytes).sum()
     }
 
-    fn stuck_after(&self) -> Duration {
-        STUCK + 2 * self.time_for(self.under_way.values().map(|entry| entry.bytes).sum())
+    fn stuck_at(&self, entry: &UnderWay) -> Time {
+        entry.moved + STUCK + 2 * self.time_for(entry.bytes)
     }
 
     fn in_time(&self, time: Duration) -> u64 {
@@ -291,7 +313,7 @@ mod tests {
         assert_eq!(turns, [Turn::Now, Turn::Now, Turn::Now, Turn::Now, elsewhere, elsewhere]);
         assert_eq!(uploads.asked(at(0), &7, offered(PIECE)), later(0));
         assert_eq!(uploads.poll_begun(at(1)), None);
-        uploads.done(at(1), &0, PIECE);
+        uploads.done(at(1), &0, PIECE, Ended::Arrived);
         // Nobody overtakes who waits.
         assert_eq!(uploads.asked(at(1), &9, upload(PIECE)), elsewhere);
         assert_eq!((uploads.poll_begun(at(1)), uploads.poll_begun(at(1))), (Some(Ticket(0)), None));
@@ -306,7 +328,7 @@ mod tests {
         let other = Upload { content: 2, ..upload(PIECE) };
         assert!(matches!(uploads.asked(at(500), &4, other), Turn::Elsewhere(_)));
         assert_eq!(uploads.asked(at(500), &4, upload(PIECE)), Turn::Later(Ticket(0)));
-        uploads.done(at(501), &0, PIECE);
+        uploads.done(at(501), &0, PIECE, Ended::Arrived);
         assert_eq!(uploads.poll_begun(at(501)), Some(Ticket(0)));
         assert!(matches!(uploads.asked(at(501), &4, upload(PIECE)), Turn::Elsewhere(_)), "it was served");
     }
@@ -318,7 +340,7 @@ mod tests {
             let _ = uploads.asked(at(0), &peer, offered(PIECE));
         }
         uploads.abandon(Ticket(0));
-        uploads.done(at(1), &0, PIECE);
+        uploads.done(at(1), &0, PIECE, Ended::Arrived);
         assert_eq!(uploads.poll_begun(at(1)), Some(Ticket(1)));
     }
 
@@ -335,7 +357,7 @@ mod tests {
                     open.push_back(peer);
                 }
             }
-            open.pop_front().into_iter().for_each(|peer| uploads.done(now, &peer, PIECE));
+            open.pop_front().into_iter().for_each(|peer| uploads.done(now, &peer, PIECE, Ended::Arrived));
         }
         // One has just gone.
         open.len() + 1
@@ -359,13 +381,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_lost_is_no_rate_and_no_sign_of_life() {
+        let mut uploads = uploads();
+        assert_eq!(uploads.asked(at(0), &1, upload(100 * PIECE)), Turn::Now);
+        uploads.done(at(300), &1, 50 * PIECE, Ended::Lost);
+        assert!(uploads.rate() == 0.0, "{}", uploads.rate());
+        assert!(matches!(uploads.asked(at(900), &2, offered(PIECE)), Turn::Later(_)));
+        uploads.done(at(950), &1, PIECE, Ended::Lost);
+        assert!(uploads.poll_begun(at(1000)).is_some());
+    }
+
+    #[test]
+    fn what_waits_has_a_bound() {
+        let mut uploads = uploads();
+        assert_eq!(uploads.asked(at(0), &0, upload(100 * PIECE)), Turn::Now);
+        let later = (0..100).filter(|_| matches!(uploads.asked(at(0), &1, offered(PIECE)), Turn::Later(_)));
+        assert_eq!(later.count(), MOST_WAITING_EACH);
+    }
+
+    #[test]
     fn idle_time_is_no_slow_rate() {
         let mut uploads = uploads();
         assert_eq!(uploads.asked(at(0), &1, upload(PIECE)), Turn::Now);
-        uploads.done(at(100), &1, PIECE);
+        uploads.done(at(100), &1, PIECE, Ended::Arrived);
         let rate = uploads.rate();
         assert_eq!(uploads.asked(at(60_000), &1, upload(PIECE)), Turn::Now);
-        uploads.done(at(60_100), &1, PIECE);
+        uploads.done(at(60_100), &1, PIECE, Ended::Arrived);
         assert!((uploads.rate() - rate).abs() < 1.0, "{} and {rate}", uploads.rate());
     }
 }
