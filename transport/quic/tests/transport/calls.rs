@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rdcq_transport::{CallError, IncomingCall, Refusal, Scope};
+use rdcq_transport::{Answer, CallError, Connection, IncomingCall, Refusal, ReplyEnd, Scope};
 use rdcq_wire::message::{Complete, Failure, Have, Pieces, PutPieces, Stored};
 use rdcq_wire::{Class, DecodeError, ErrorCode, Kind, List, ResetCode, Role, Span};
 use tokio::sync::{Notify, mpsc};
@@ -393,4 +393,46 @@ async fn an_answer_outlives_its_connection_s_handle() {
     let answer = connection.call(pair.scope(), &get_pieces(0), Vec::new()).await.unwrap();
     drop(connection);
     assert_eq!(answer.body.collect().await.unwrap().concat(), body);
+}
+
+/// How replies of so many bytes end, by what the handler is told, if the caller does that with each answer.
+async fn ends<Fut: Future<Output = ()>>(
+    bytes: usize,
+    fails: bool,
+    with: impl Fn(Connection, Scope) -> Fut,
+) -> Vec<ReplyEnd> {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let pair = Pair::new(move |mut call: IncomingCall| {
+        let tell = tell.clone();
+        async move {
+            call.on_end(move |end| tell.send(end).unwrap());
+            if fails {
+                return Err(Failure::new(ErrorCode::NotFound, "it is not here").into());
+            }
+            call.reply(&pieces(0), vec![pattern(bytes)]).await
+        }
+    });
+    with(pair.connect().await, pair.scope()).await;
+    let mut ends = vec![soon(told.recv()).await.unwrap()];
+    pair.server.drain(Duration::from_millis(100)).await;
+    ends.extend(std::iter::from_fn(|| told.try_recv().ok()));
+    ends
+}
+
+#[tokio::test]
+async fn a_handler_is_told_once_how_its_reply_ended() {
+    let read = |connection: Connection, scope| async move {
+        let answer: Answer<Pieces> = connection.call(scope, &get_pieces(0), Vec::new()).await.unwrap();
+        answer.body.collect().await.unwrap();
+    };
+    let give_up = |connection: Connection, scope| async move {
+        drop(connection.call(scope, &get_pieces(0), Vec::new()).await.unwrap());
+    };
+    let fail = |connection: Connection, scope| async move {
+        connection.call(scope, &get_pieces(0), Vec::new()).await.unwrap_err();
+    };
+    assert_eq!(ends(MIB, false, read).await, [ReplyEnd::Arrived]);
+    assert_eq!(ends(100, false, read).await, [ReplyEnd::Arrived]);
+    assert_eq!(ends(8 * MIB, false, give_up).await, [ReplyEnd::Lost]);
+    assert_eq!(ends(MIB, true, fail).await, [ReplyEnd::Lost]);
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Kind, Message, Request, Span};
 
-/// Asks for neighbouring pieces.
+/// Asks for neighbouring pieces. Fails with `Busy` towards an agent if enough is under way to others, unless it was told to ask: another may have the same; with `NotFound` if the first piece is not there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct GetPieces {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Kind, List, Message, Request, Span};
 
-/// Asks to be told of every piece. [`Have`] comes, first for all that is there, then for what is added, until the content is complete or either side ends the stream. An agent that fetches the content and does not have its manifest yet waits for it as for `GetManifest`.
+/// Asks to be told of every piece. [`Have`] comes, first for all that is there, then for what is added, until the content is complete or either side ends the stream. An agent that fetches the content and does not have its manifest yet waits for it as for `GetManifest`. An origin that has the whole content tells an agent only what it is to ask for: first of nothing, then of some pieces at a time; what it does not tell of, an agent asks it for only if it knows nobody else. If the same agent watches anew, the earlier stream ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct Watch {
