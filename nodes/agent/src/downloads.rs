@@ -78,6 +78,7 @@ impl Downloads {
         let mut active = self.active();
         active.retain(|_, download| download.strong_count() > 0);
         if let Some(download) = active.get(&record.digest).and_then(Weak::upgrade) {
+            self.turns.hasten(scope.class, record.digest);
             return download;
         }
         let download = Arc::new(self.begin(record, scope));

@@ -31,13 +31,22 @@ struct State {
     next: u64,
 }
 
-/// What is more urgent comes first, then what was asked for earlier; the number tells two askers for one content apart.
+/// What is due earlier comes first; the number tells two askers for one content apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
-    class: Class,
-    asked: u64,
+    due: u64,
     digest: Digest,
     number: u64,
+}
+
+/// How much later than what is urgent something of a class is due, in units of [`TOGETHER_MS`]: ten minutes, an hour. However much
+/// comes that is more urgent, everything has its turn.
+const fn lag(class: Class) -> u64 {
+    match class {
+        Class::Urgent => 0,
+        Class::Normal => 60,
+        Class::Background => 360,
+    }
 }
 
 /// A download's turn. Dropped, it is the next one's.
@@ -46,7 +55,7 @@ pub(crate) struct Turn(Arc<Mutex<State>>);
 /// Somebody who waits. Dropped, they do no longer.
 struct Waiting {
     state: Arc<Mutex<State>>,
-    place: Place,
+    number: u64,
 }
 
 impl Turns {
@@ -56,23 +65,39 @@ impl Turns {
 
     /// Waits for a turn.
     pub(crate) async fn take(&self, class: Class, digest: Digest) -> Turn {
-        let asked = self.env.unix_ms() / TOGETHER_MS;
+        let due = self.due(class);
         let (waiting, turn) = {
             let mut state = locked(&self.state);
             if state.taken < AT_ONCE {
                 state.taken += 1;
                 return Turn(Arc::clone(&self.state));
             }
-            let place = Place { class, asked, digest, number: state.next };
+            let place = Place { due, digest, number: state.next };
             state.next += 1;
             let (tell, turn) = oneshot::channel();
             state.waiting.insert(place, tell);
-            (Waiting { state: Arc::clone(&self.state), place }, turn)
+            (Waiting { state: Arc::clone(&self.state), number: place.number }, turn)
         };
         let turn = turn.await;
         drop(waiting);
         // Whoever waits is told before it is forgotten.
         turn.unwrap_or_else(|_| Turn(Arc::clone(&self.state)))
+    }
+
+    /// Somebody wants what waits, and it matters to them.
+    pub(crate) fn hasten(&self, class: Class, digest: Digest) {
+        let due = self.due(class);
+        let mut state = locked(&self.state);
+        let late = state.waiting.keys().filter(|place| place.digest == digest && place.due > due);
+        for place in late.copied().collect::<Vec<_>>() {
+            if let Some(tell) = state.waiting.remove(&place) {
+                state.waiting.insert(Place { due, ..place }, tell);
+            }
+        }
+    }
+
+    fn due(&self, class: Class) -> u64 {
+        self.env.unix_ms() / TOGETHER_MS + lag(class)
     }
 }
 
@@ -93,8 +118,7 @@ impl Drop for Turn {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let given_up = locked(&self.state).waiting.remove(&self.place);
-        drop(given_up);
+        locked(&self.state).waiting.retain(|place, _| place.number != self.number);
     }
 }
 
@@ -161,6 +185,22 @@ mod tests {
         drop(taken.pop());
         assert!(late.iter_mut().all(|late| late.now_or_never().is_none()));
         assert!((&mut early).now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_wants_it_most_counts_and_nothing_waits_for_ever() {
+        let (turns, mut taken) = turns();
+        let mut hastened = wait(&turns, Class::Background, b"a");
+        let mut old = wait(&turns, Class::Normal, b"b");
+        turns.hasten(Class::Urgent, Digest::of(b"a"));
+        tokio::time::advance(Duration::from_secs(620)).await;
+        let mut urgent = wait(&turns, Class::Urgent, b"c");
+        drop(taken.pop());
+        let first = (&mut hastened).now_or_never();
+        assert!(first.is_some() && (&mut old).now_or_never().is_none());
+        drop(taken.pop());
+        let second = (&mut old).now_or_never();
+        assert!(second.is_some() && (&mut urgent).now_or_never().is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -316,6 +316,5 @@ fn end_short(mut sender: Sender) {
         return sender.reset(ResetCode::Failed);
     }
     sender.end();
-    sender.tell_end(ReplyEnd::Arrived);
     sender.settle();
 }

@@ -45,7 +45,7 @@ pub(crate) struct Sender {
 /// How a reply ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyEnd {
-    /// The caller has all of it, or will: it is short and on its way.
+    /// The caller has all of it.
     Arrived,
     /// The caller does not want it any more, is gone, or was too slow.
     Lost,
@@ -147,9 +147,9 @@ impl Sender {
         self.written > 0
     }
 
-    /// Whether what was written, if anything, arrives within a few round trips.
+    /// Whether what was written, if anything, arrives within a few round trips, and nobody wants to know whether it did.
     pub(crate) const fn is_short(&self) -> bool {
-        self.is_begun() && self.written <= SHORT
+        self.is_begun() && self.written <= SHORT && self.on_end.is_none()
     }
 
     /// Ends the stream. Until [`Self::settle`] a drop still resets it.
