@@ -33,7 +33,7 @@ pub(crate) struct Peer {
     pub(crate) pace: Pace,
     /// The piece after the last span asked of it.
     pub(crate) cursor: Option<u32>,
-    /// Whether it has ever delivered a piece.
+    /// Whether it has delivered a piece since it was last given up, if it ever was.
     pub(crate) has_delivered: bool,
     losses: u32,
     give_ups: u32,
@@ -98,6 +98,7 @@ impl Peer {
     /// It was silent for too long, and rests.
     pub(crate) const fn give_up(&mut self, until: Time) {
         self.give_ups = self.give_ups.saturating_add(1);
+        self.has_delivered = false;
         self.standing = Standing::GivenUp { until };
     }
 

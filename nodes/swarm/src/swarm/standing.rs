@@ -103,7 +103,8 @@ impl Swarm {
             .map(|(id, _)| id)
             .collect();
         for id in due {
-            // An agent that did deliver may have been behind our own slow link.
+            // An agent that did deliver may have been behind our own slow link; once, or those that hang would be asked in turn
+            // for ever, and nobody else.
             let may_return = |peer: &Peer| peer.kind == PeerKind::Agent && peer.has_delivered;
             let may_return = self.peers.get(id).is_some_and(may_return) || self.is_only_hope(id);
             let Some(peer) = self.peers.get_mut(id) else { continue };
