@@ -73,41 +73,38 @@ impl Seed {
     /// Waits until it is an agent's turn.
     async fn admit(&self, call: &mut IncomingCall, wanted: &Wanted) -> Result<(), Refusal> {
         let (node, span) = (call.peer().node.clone(), wanted.span);
-        let content = self.spreads.of(&wanted.digest);
-        let asked = content.as_ref().map_or(Asked::Otherwise, |content| content.asked(&node, span));
+        let Some(content) = self.spreads.of(&wanted.digest) else { return Ok(()) };
+        let asked = content.asked(&node, span);
         let claim = match asked {
             Asked::Offered => Claim::Offered,
             Asked::Otherwise => Claim::Usual,
+            Asked::Alone => return Ok(()),
         };
         let under_way = Arc::new(Mutex::new(None));
         let told = {
-            let (content, under_way) = (content.clone(), Arc::clone(&under_way));
+            let (content, under_way) = (Arc::clone(&content), Arc::clone(&under_way));
             move |end| {
                 let under_way: Option<UnderWay> = locked(&under_way).take();
                 if let Some(under_way) = under_way {
                     under_way.end(end);
                 }
-                if let Some(content) = content {
-                    content.ended(&node, span, end);
-                }
+                content.ended(&node, span, end);
             }
         };
-        match asked {
+        match claim {
             // An offer that was taken up is to be made to another also if its agent gives up while it waits.
-            Asked::Offered => {
+            Claim::Offered => {
                 call.on_end(told);
                 let turn = self.uploads.admit(call, claim, wanted).await?;
                 *locked(&under_way) = Some(turn);
             }
-            Asked::Otherwise => {
+            Claim::Usual => {
                 let turn = self.uploads.admit(call, claim, wanted).await?;
                 *locked(&under_way) = Some(turn);
                 call.on_end(told);
             }
         }
-        if let Some(content) = &content {
-            content.accepted(asked, span, self.uploads.rate(), call.round_trip());
-        }
+        content.accepted(asked, span, self.uploads.rate(), call.round_trip());
         Ok(())
     }
 }

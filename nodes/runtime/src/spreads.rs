@@ -56,6 +56,8 @@ pub(crate) struct Seat {
 pub(crate) enum Asked {
     Offered,
     Otherwise,
+    /// It does not listen: it fetches with nobody, and has nobody else to ask.
+    Alone,
 }
 
 impl Spreads {
@@ -119,7 +121,7 @@ impl Content {
     /// An agent asks for a span.
     pub(crate) fn asked(&self, node: &NodeId, span: Span) -> Asked {
         let mut state = self.state();
-        let Some(number) = state.numbers.get(node).copied() else { return Asked::Otherwise };
+        let Some(number) = state.numbers.get(node).copied() else { return Asked::Alone };
         if state.spread.asked(number, span) { Asked::Offered } else { Asked::Otherwise }
     }
 
