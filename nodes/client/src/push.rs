@@ -194,7 +194,8 @@ impl Run<'_> {
     }
 
     async fn send(&self, missing: &[Span]) -> Result<(), OperationError> {
-        let parts: Vec<Span> = missing.iter().flat_map(|span| self.parts(*span)).collect();
+        let parts: Vec<Span> =
+            missing.iter().flat_map(|span| self.manifest.pieces.cut(*span, SPAN_BYTES)).collect();
         let lens = parts.iter().map(|part| self.place(*part).map_or(0, |(_, len)| len));
         let size = self.sent.load(Relaxed) + lens.sum::<u64>();
         stream::iter(parts)
@@ -226,26 +227,6 @@ impl Run<'_> {
     fn place(&self, span: Span) -> Option<(u64, u64)> {
         let range = self.manifest.pieces.bytes_of_span(span)?;
         Some((range.start, range.end - range.start))
-    }
-
-    /// Cuts a span into parts of about [`SPAN_BYTES`], at least a piece each.
-    fn parts(&self, span: Span) -> Vec<Span> {
-        let mut parts: Vec<Span> = Vec::new();
-        let mut bytes = 0;
-        for index in span.indices() {
-            let len = self.manifest.pieces.piece(index).map_or(0, |piece| u64::from(piece.len));
-            match parts.last_mut() {
-                Some(part) if bytes + len <= SPAN_BYTES => {
-                    part.count += 1;
-                    bytes += len;
-                }
-                _ => {
-                    parts.push(Span { first: index, count: 1 });
-                    bytes = len;
-                }
-            }
-        }
-        parts
     }
 
     async fn commit(&self) -> Result<(Record, Fresh), OperationError> {

@@ -89,6 +89,28 @@ impl PieceTable {
             .then(|| self.offsets[span.first.as_usize()]..self.offsets[span.range().end as usize])
     }
 
+    /// A span in parts of at most `max_bytes`, or a piece each where that is longer; of a span that goes beyond the blob, what
+    /// the blob has.
+    pub fn cut(&self, span: Span, max_bytes: u64) -> Vec<Span> {
+        let mut parts: Vec<Span> = Vec::new();
+        let mut bytes = 0;
+        for index in span.indices() {
+            let Some(piece) = self.piece(index) else { break };
+            let len = u64::from(piece.len);
+            match parts.last_mut() {
+                Some(part) if bytes + len <= max_bytes => {
+                    part.count += 1;
+                    bytes += len;
+                }
+                _ => {
+                    parts.push(Span { first: index, count: 1 });
+                    bytes = len;
+                }
+            }
+        }
+        parts
+    }
+
     /// Every piece in order.
     pub fn iter(&self) -> impl Iterator<Item = Piece> + '_ {
         self.pieces.iter().copied()
@@ -197,6 +219,16 @@ mod tests {
         assert_eq!(table.bytes_of_span(Span::new(0, 2)), Some(0..8));
         assert_eq!(table.bytes_of_span(Span::new(1, 2)), None);
         assert_eq!(PieceTable::new(vec![]).unwrap().size(), 0);
+    }
+
+    #[test]
+    fn a_span_is_cut_into_parts_of_whole_pieces() {
+        let table = PieceTable::new([3, 5, 9, 2, 2].map(piece).to_vec()).unwrap();
+        let cut = |first, count| table.cut(Span::new(first, count), 8);
+        assert_eq!(cut(0, 5), [Span::new(0, 2), Span::new(2, 1), Span::new(3, 2)]);
+        assert_eq!(cut(1, 1), [Span::new(1, 1)]);
+        assert_eq!(cut(4, 100), [Span::new(4, 1)], "there is no more");
+        assert_eq!(cut(5, 1), []);
     }
 
     #[test]

@@ -289,7 +289,7 @@ impl Delivery<'_> {
 fn parts(pieces: &PieceTable, spans: &[Span]) -> Vec<Vec<Span>> {
     let mut parts: Vec<Vec<Span>> = Vec::new();
     let mut bytes = 0;
-    for span in spans.iter().flat_map(|span| cut(pieces, *span, PART_BYTES)) {
+    for span in spans.iter().flat_map(|span| pieces.cut(*span, PART_BYTES)) {
         let len = bytes_of(pieces, &[span]);
         match parts.last_mut() {
             Some(part) if bytes + len <= PART_BYTES => {
@@ -308,27 +308,6 @@ fn parts(pieces: &PieceTable, spans: &[Span]) -> Vec<Vec<Span>> {
 fn bytes_of(pieces: &PieceTable, spans: &[Span]) -> u64 {
     let places = spans.iter().filter_map(|span| pieces.bytes_of_span(*span));
     places.map(|place| place.end - place.start).sum()
-}
-
-/// A span in parts of at most `max_bytes`, or a piece each where that is longer.
-fn cut(pieces: &PieceTable, span: Span, max_bytes: u64) -> Vec<Span> {
-    let mut parts: Vec<Span> = Vec::new();
-    let mut bytes = 0;
-    for index in span.indices() {
-        let Some(piece) = pieces.piece(index) else { break };
-        let len = u64::from(piece.len);
-        match parts.last_mut() {
-            Some(part) if bytes + len <= max_bytes => {
-                part.count += 1;
-                bytes += len;
-            }
-            _ => {
-                parts.push(Span { first: index, count: 1 });
-                bytes = len;
-            }
-        }
-    }
-    parts
 }
 
 /// Checks every piece of a span and writes it to its place; `None` if one is not what the manifest says.

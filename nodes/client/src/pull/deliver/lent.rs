@@ -11,7 +11,7 @@ use rdcq_env::{DeskName, DeskToken, DiskFile, Env};
 use rdcq_wire::message::{Lend, Lent};
 use rdcq_wire::{Manifest, Role, Span};
 
-use super::{are_pieces, cut};
+use super::are_pieces;
 use crate::Session;
 
 /// How long a desk may take to hand out the file, which it only opens.
@@ -106,7 +106,7 @@ impl LentFile {
 impl Shared {
     fn copy(&self, spans: &[Span], to: &dyn DiskFile) -> Result<u64, CopyError> {
         let mut buffer = self.buffers().pop().unwrap_or_default();
-        let mut bites = spans.iter().flat_map(|span| cut(&self.manifest.pieces, *span, BITE_BYTES));
+        let mut bites = spans.iter().flat_map(|span| self.manifest.pieces.cut(*span, BITE_BYTES));
         let copied = bites.try_fold(0, |done, bite| Ok(done + self.copy_bite(bite, to, &mut buffer)?));
         self.buffers().push(buffer);
         copied
