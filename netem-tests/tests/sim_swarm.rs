@@ -70,6 +70,18 @@ fn a_run_is_a_function_of_its_seed() {
 }
 
 #[test]
+fn a_source_that_restarts_half_way_does_not_offer_all_once_more() {
+    for seed in 0..6 {
+        let faults = |at| Faults { source_restarts_at: at, ..Faults::default() };
+        let size = 32 << 20;
+        let whole = Setting { size, faults: faults(None), ..setting(8, seed) };
+        let restarted = Setting { faults: faults(Some(Duration::from_millis(2700))), ..whole.clone() };
+        let [whole, restarted] = [whole, restarted].map(|setting| ratio(&setting, &run(&setting)));
+        assert!(restarted < whole + 0.03, "seed {seed}: {restarted}, and {whole} without the restart");
+    }
+}
+
+#[test]
 fn who_has_a_slow_link_is_later_and_bounds_all() {
     let uneven = Setting { slow_every: 4, ..setting(8, 1) };
     assert_eq!(uneven.bound(), setting(8, 1).bound() * 4);
@@ -101,6 +113,7 @@ fn each_fault_is_survived_and_shown() {
         lying: 0.1,
         down_for: Duration::from_millis(100),
         trackers_die_at: Some(Duration::from_millis(300)),
+        source_restarts_at: Some(Duration::from_millis(300)),
     };
     let outcome = run(&Setting { faults, ..setting(20, 1) });
     assert_eq!((outcome.unfinished, outcome.restarted), (0, 2), "{outcome:?}");

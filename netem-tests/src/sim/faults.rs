@@ -19,6 +19,8 @@ pub struct Faults {
     pub lying: f64,
     /// When all trackers die.
     pub trackers_die_at: Option<Duration>,
+    /// When the source restarts, which then no longer knows what it has offered to whom.
+    pub source_restarts_at: Option<Duration>,
 }
 
 /// What an agent is.

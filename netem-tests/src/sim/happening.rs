@@ -73,6 +73,17 @@ pub(super) enum Happening {
         life: u16,
     },
     SourceDue,
+    SourceRestarts,
+    /// The source is found again.
+    SourceReturns {
+        to: u32,
+        life: u16,
+    },
+    /// The source hears what comes to an agent from others.
+    Declined {
+        by: u32,
+        spans: Box<[Span]>,
+    },
     /// A connection is seen to be over.
     Closed {
         at: u32,

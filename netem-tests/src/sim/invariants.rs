@@ -33,6 +33,7 @@ pub fn small(seed: u64) -> Setting {
         lying: share(0.2),
         down_for: Duration::from_millis(rng.random_range(1..1500)),
         trackers_die_at: rng.random_bool(0.3).then(|| Duration::from_millis(rng.random_range(50..1000))),
+        source_restarts_at: rng.random_bool(0.3).then(|| Duration::from_millis(rng.random_range(50..1000))),
     };
     Setting {
         agents: rng.random_range(1..16),

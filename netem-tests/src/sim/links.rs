@@ -116,9 +116,15 @@ impl Uplink {
 
     /// Drops everything.
     pub(super) fn clear(&mut self) {
+        self.forget();
+        self.busy = false;
+    }
+
+    /// What waits is no longer sent; what has begun is.
+    pub(super) fn forget(&mut self) {
         self.turns.clear();
         self.jobs.clear();
-        (self.waiting, self.busy) = (0, false);
+        self.waiting = 0;
     }
 
     pub(super) fn sending(&self, bytes: f64) -> Duration {

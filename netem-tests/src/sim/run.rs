@@ -85,6 +85,9 @@ impl<'a> World<'a> {
             rng,
             outcome: Outcome { unfinished, pieces, ..Outcome::default() },
         };
+        if let Some(at) = setting.faults.source_restarts_at {
+            world.after(at, Happening::SourceRestarts);
+        }
         for agent in 1..=setting.agents {
             let start = setting.spread.mul_f64(f64::from(agent - 1) / f64::from(setting.agents));
             world.after(start + setting.latency * 2 * setting.setup, Happening::Named { agent, life: 0 });
@@ -126,6 +129,9 @@ impl<'a> World<'a> {
             Happening::Tells { agent, life } => self.tell_watchers(agent, life),
             Happening::Due { agent, life } => self.look_at_the_time(agent, life),
             Happening::SourceDue => self.source_due(),
+            Happening::SourceRestarts => self.restart_source(),
+            Happening::SourceReturns { to, life } => self.return_source(to, life),
+            Happening::Declined { by, spans } => self.declined(by, &spans),
             Happening::Closed { at, life, of } => self.closed(at, life, of),
             Happening::Dies { agent } => self.die(agent),
             Happening::Returns { agent } => self.return_to_life(agent),
@@ -223,6 +229,11 @@ impl<'a> World<'a> {
                     let lies = of != SOURCE
                         && self.setting.faults.manner(of - 1, self.setting.agents) == Manner::Liar;
                     assert!(lies, "{number} bans {of}, which does not lie");
+                }
+                Action::Decline { peer, from } => {
+                    messages.push(peer.0);
+                    let spans = swarm.covered(from).into();
+                    self.agenda.add(now + latency, Happening::Declined { by: number, spans });
                 }
                 Action::GiveUp { .. } => self.outcome.given_up += 1,
             }

@@ -127,6 +127,7 @@ impl Service for Origin {
             Kind::GetManifest => Box::pin(content::get_manifest(&self.store, call)).await,
             Kind::GetPieces => Box::pin(self.seed.get_pieces(call)).await,
             Kind::Watch => Box::pin(self.seed.watch(call)).await,
+            Kind::Decline => Box::pin(self.seed.decline(call)).await,
             Kind::Collect => Box::pin(self.collect(call)).await,
             kind => {
                 Err(Failure::new(ErrorCode::Unsupported, format!("an origin does not serve {kind}")).into())

@@ -332,6 +332,13 @@ impl Driver {
             match action {
                 Action::Request { request, peer, span } => self.request(request, peer, span),
                 Action::Cancel { request } => drop(self.requests.remove(&request)),
+                Action::Decline { peer, from } => {
+                    if let Some(Peer { addr, role, .. }) = self.peers.get(&peer) {
+                        let spans = self.swarm.covered(from);
+                        let declining = neighbours::decline(self.download.clone(), *addr, *role, spans);
+                        drop(self.download.env.spawn(declining));
+                    }
+                }
                 Action::GiveUp { peer } => {
                     if let Some(Peer { addr, role, .. }) = self.peers.get(&peer) {
                         tracing::info!(%addr, %role, "silent; its pieces are asked elsewhere");

@@ -6,7 +6,7 @@ use rdcq_env::Env;
 use rdcq_store::ContentStore;
 use rdcq_swarm::Claim;
 use rdcq_transport::{IncomingCall, Refusal};
-use rdcq_wire::message::{Complete, Failure, Have, Watch};
+use rdcq_wire::message::{Complete, Decline, Declined, Failure, Have, Watch};
 use rdcq_wire::{Digest, ErrorCode, List, Role};
 
 use crate::Uploads;
@@ -37,6 +37,15 @@ impl Seed {
         let manifest = self.store.manifest(&digest).ok_or_else(|| content::not_here(&digest))?;
         let seat = self.spreads.join(&digest, &manifest, &call.peer().node);
         self.offer(&digest, seat, call).await
+    }
+
+    /// Answers [`Decline`]: what comes to an agent from others is not offered before the rest.
+    pub async fn decline(&self, mut call: IncomingCall) -> Result<(), Refusal> {
+        let Decline { digest, spans } = call.request()?;
+        if let Some(content) = self.spreads.of(&digest) {
+            content.declined(&call.peer().node, &spans);
+        }
+        call.reply(&Declined {}, Vec::new()).await
     }
 
     /// Answers [`GetPieces`](rdcq_wire::message::GetPieces): what an agent was offered it gets at once.

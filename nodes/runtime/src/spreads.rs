@@ -125,6 +125,16 @@ impl Content {
         if state.spread.asked(number, span) { Asked::Offered } else { Asked::Otherwise }
     }
 
+    /// An agent has pieces from elsewhere, or will.
+    pub(crate) fn declined(&self, node: &NodeId, spans: &[Span]) {
+        let mut state = self.state();
+        // Who does not listen was not offered anything.
+        let Some(number) = state.numbers.get(node).copied() else { return };
+        state.spread.declined(number, spans);
+        drop(state);
+        self.offer();
+    }
+
     /// What an agent has asked for will be sent, by a way out of such a rate over which so much time passes until it is known to
     /// have arrived.
     pub(crate) fn accepted(&self, asked: Asked, span: Span, rate: f64, delay: Duration) {

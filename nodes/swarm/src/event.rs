@@ -114,6 +114,13 @@ pub enum Action {
         /// Who.
         peer: PeerId,
     },
+    /// The origin has offered something that comes from elsewhere: tell it of [`Swarm::covered`](crate::Swarm::covered).
+    Decline {
+        /// Whom to tell.
+        peer: PeerId,
+        /// The first of it.
+        from: PieceIndex,
+    },
     /// The peer was silent for too long and is not asked for a while.
     GiveUp {
         /// Who.

@@ -107,6 +107,11 @@ impl Peer {
         !matches!(self.standing, Standing::GivenUp { .. })
     }
 
+    /// Whether it is an agent that can be asked and has delivered something.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.kind == PeerKind::Agent && self.is_usable() && self.pace.is_known()
+    }
+
     /// The bytes that may be asked of it now; `u64::MAX` of an idle peer, which may always be asked for one piece.
     pub(crate) fn room(&self, window: &WindowSettings) -> u64 {
         match self.standing {

@@ -62,6 +62,10 @@ pub struct Spread {
     out: Bits,
     /// Those that were sent.
     sent: Bits,
+    /// Those that an agent says are elsewhere: not offered before all others were.
+    declined: Bits,
+    /// The first piece that was not offered in spite of that.
+    next_declined: u32,
     now: Time,
 }
 
@@ -99,6 +103,8 @@ impl Spread {
             settings,
             out: Bits::empty(lengths.len() as u32),
             sent: Bits::empty(lengths.len() as u32),
+            declined: Bits::empty(lengths.len() as u32),
+            next_declined: 0,
             lengths,
             next: 0,
             again: BTreeMap::new(),
@@ -159,6 +165,7 @@ impl Spread {
         let kept = span.range().take_while(|piece| (*piece as usize) < self.lengths.len());
         for piece in kept.filter(|piece| !self.sent.contains(*piece)) {
             self.out.remove(piece);
+            self.next_declined = self.next_declined.min(piece);
         }
         let known = span.first.0..span.range().end.min(self.next);
         known.for_each(|piece| self.close(agent, piece));
@@ -172,6 +179,22 @@ impl Spread {
         self.out.insert(piece);
         self.sent.insert(piece);
         self.close(agent, piece);
+    }
+
+    /// An agent has pieces, or will have them from others: it will not ask for those of its offer. Others are offered them last, as
+    /// nobody vouches for what it says, and the others may yet be gone.
+    pub fn declined(&mut self, agent: PeerId, spans: &[Span]) {
+        let (out, next) = (&self.out, &mut self.next_declined);
+        for span in spans.iter().take(self.lengths.len()) {
+            // Only for what is new, or what all decline would be offered without end.
+            self.declined.insert_range(span.range(), |piece| {
+                *next = if out.contains(piece) { *next } else { piece.min(*next) };
+            });
+        }
+        let Some(offer) = self.open.get(&agent) else { return };
+        let closed: Vec<u32> =
+            offer.unasked.iter().copied().filter(|piece| self.declined.contains(*piece)).collect();
+        closed.into_iter().for_each(|piece| self.close(agent, piece));
     }
 
     /// Nothing more is to be done about a piece of an agent's offer.
@@ -199,7 +222,7 @@ impl Spread {
         if plenty || self.turn.is_empty() {
             return None;
         }
-        let (span, offers) = self.again().or_else(|| self.fresh())?;
+        let (span, offers) = self.again().or_else(|| self.fresh()).or_else(|| self.elsewhere())?;
         let agent = self.turn.pop_front()?;
         let bytes = self.bytes(span);
         self.open_bytes += bytes;
@@ -227,17 +250,16 @@ impl Spread {
 
     /// Whether every piece has been sent to somebody, or found no taker.
     pub fn is_out(&self) -> bool {
-        self.next as usize == self.lengths.len() && self.again.is_empty() && self.open.is_empty()
+        let count = self.lengths.len() as u32;
+        let all = (self.next..count).all(|piece| self.out.contains(piece) || self.declined.contains(piece));
+        all && self.again.is_empty() && self.open.is_empty()
     }
 
     /// What was offered or asked for in vain, and is neither out nor on offer by now.
     fn again(&mut self) -> Option<(Span, u8)> {
         while let Some((first, (count, offers))) = self.again.pop_first() {
             let end = first + count;
-            let is_free = |piece: &u32| {
-                let on_offer = |offer: &Offer| offer.unasked.contains(piece) || offer.asked.contains(piece);
-                !self.out.contains(*piece) && !self.open.values().any(on_offer)
-            };
+            let is_free = |piece: &u32| self.is_due(*piece) && !self.is_on_offer(*piece);
             let Some(begin) = (first..end).find(is_free) else { continue };
             let len = (begin..end).take_while(is_free).count() as u32;
             if begin + len < end {
@@ -253,20 +275,41 @@ impl Spread {
         *entry = (entry.0.max(count), entry.1.min(offers));
     }
 
+    /// Whether a piece is neither out nor elsewhere.
+    fn is_due(&self, piece: u32) -> bool {
+        !self.out.contains(piece) && !self.declined.contains(piece)
+    }
+
     fn fresh(&mut self) -> Option<(Span, u8)> {
+        let span = self.run(self.next, Self::is_due);
+        self.next = span.map_or(self.lengths.len() as u32, |span| span.range().end);
+        span.map(|span| (span, 0))
+    }
+
+    /// What is elsewhere, as far as is known, and was not sent from here: offered once.
+    fn elsewhere(&mut self) -> Option<(Span, u8)> {
+        let is_left = |spread: &Self, piece| {
+            spread.declined.contains(piece) && !spread.out.contains(piece) && !spread.is_on_offer(piece)
+        };
+        let span = self.run(self.next_declined, is_left);
+        self.next_declined = span.map_or(self.lengths.len() as u32, |span| span.range().end);
+        span.map(|span| (span, MOST_OFFERS))
+    }
+
+    /// The first pieces from `start` on that are to be offered.
+    fn run(&self, start: u32, is_offered: impl Fn(&Self, u32) -> bool) -> Option<Span> {
         let count = self.lengths.len() as u32;
-        while self.next < count && self.out.contains(self.next) {
-            self.next += 1;
-        }
-        let first = self.next;
-        let mut bytes = u64::from(*self.lengths.get(first as usize)?);
+        let first = (start..count).find(|piece| is_offered(self, *piece))?;
+        let mut bytes = u64::from(self.lengths[first as usize]);
         let more = (first + 1..count).take_while(|piece| {
             bytes += u64::from(self.lengths[*piece as usize]);
-            bytes <= self.settings.span_bytes && !self.out.contains(*piece)
+            bytes <= self.settings.span_bytes && is_offered(self, *piece)
         });
-        let span = Span::new(first, 1 + more.count() as u32);
-        self.next += span.count;
-        Some((span, 0))
+        Some(Span::new(first, 1 + more.count() as u32))
+    }
+
+    fn is_on_offer(&self, piece: u32) -> bool {
+        self.open.values().any(|offer| offer.unasked.contains(&piece) || offer.asked.contains(&piece))
     }
 
     fn bytes(&self, span: Span) -> u64 {
@@ -399,5 +442,37 @@ mod tests {
         assert!(!spread.asked(PeerId(0), Span::new(0, 3)));
         spread.accepted(Span::new(0, 3));
         assert_eq!(offers(&mut spread, 0), [(0, Span::new(3, 1))]);
+    }
+
+    #[test]
+    fn what_is_elsewhere_is_passed_over_at_once_and_offered_once_in_the_end() {
+        let mut spread = spread(8, 3);
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2)), (1, Span::new(2, 2))]);
+        spread.declined(PeerId(0), &[Span::new(0, 2), Span::new(3, 2)]);
+        // Who was offered a part of it may still ask.
+        assert_eq!(offers(&mut spread, 0), [(2, Span::new(5, 2))]);
+        assert!(spread.asked(PeerId(1), Span::new(2, 2)));
+        [2, 3].into_iter().for_each(|piece| spread.sent(PeerId(1), piece));
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(7, 1))]);
+        assert!(spread.asked(PeerId(2), Span::new(5, 2)) && spread.asked(PeerId(0), Span::new(7, 1)));
+        [5, 6].into_iter().for_each(|piece| spread.sent(PeerId(2), piece));
+        spread.sent(PeerId(0), 7);
+        assert!(spread.is_out());
+        assert_eq!(offers(&mut spread, 0), [(1, Span::new(0, 2)), (2, Span::new(4, 1))]);
+        spread.declined(PeerId(1), &[Span::new(0, 8)]);
+        spread.declined(PeerId(2), &[Span::new(0, 8)]);
+        assert_eq!(offers(&mut spread, 0), []);
+    }
+
+    #[test]
+    fn one_that_declines_everything_only_puts_it_off() {
+        let mut spread = spread(6, 3);
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2)), (1, Span::new(2, 2))]);
+        spread.declined(PeerId(0), &[Span::new(0, u32::MAX), Span::new(u32::MAX, u32::MAX)]);
+        assert_eq!(offers(&mut spread, 0), [(2, Span::new(0, 2))]);
+        assert!(spread.asked(PeerId(1), Span::new(2, 2)) && spread.asked(PeerId(2), Span::new(0, 2)));
+        [2, 3].into_iter().for_each(|piece| spread.sent(PeerId(1), piece));
+        [0, 1].into_iter().for_each(|piece| spread.sent(PeerId(2), piece));
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(4, 2))], "in its turn, as it may have lost them");
     }
 }

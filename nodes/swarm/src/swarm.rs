@@ -180,6 +180,33 @@ impl Swarm {
         self.peers.get(peer).is_some_and(|peer| peer.has.contains(piece.0))
     }
 
+    /// The pieces from one on that no origin need offer: those that are held, are on their way from agents, or may be asked of
+    /// agents that have delivered something.
+    pub fn covered(&self, from: PieceIndex) -> Vec<Span> {
+        let mut covered = PieceSet::empty(self.pieces.count());
+        let asked = self.requests.values().filter(|request| request.kind == PeerKind::Agent);
+        let coming = asked.flat_map(|request| request.pending.iter().copied());
+        let agents = self.peers.values().filter(|peer| peer.is_proven());
+        let held = self.have().iter().map(|piece| piece.0);
+        let pieces = held.chain(coming).chain(agents.flat_map(|agent| agent.has.iter()));
+        for piece in pieces.filter(|piece| *piece >= from.0) {
+            covered.insert(PieceIndex(piece));
+        }
+        covered.spans()
+    }
+
+    fn is_covered(&self, piece: u32) -> bool {
+        let mut asked = self.requests.values().filter(|request| request.kind == PeerKind::Agent);
+        self.have().contains(PieceIndex(piece))
+            || asked.any(|request| request.pending.contains(&piece))
+            || self.is_at_a_proven_agent(piece)
+    }
+
+    /// Whether an agent that has delivered something has told that it holds a piece: others may lie.
+    fn is_at_a_proven_agent(&self, piece: u32) -> bool {
+        self.peers.values().any(|peer| peer.has.contains(piece) && peer.is_proven())
+    }
+
     /// What the download has cost so far.
     pub fn report(&self) -> Report {
         self.report.clone()
@@ -220,7 +247,15 @@ impl Swarm {
             peer.standing = Standing::Good;
         }
         peer.offer = if peer.has.is_full() { Offer::Everything } else { Offer::Part };
+        let may_decline = peer.offer == Offer::Part;
         self.peers.is_worthwhile(id);
+        let count = self.pieces.count();
+        let offered = spans.iter().take(MAX_ANNOUNCED_SPANS);
+        let mut offered = offered.flat_map(|span| span.first.0..span.range().end.min(count));
+        let covered = offered.find(|piece| self.is_covered(*piece));
+        if let Some(piece) = covered.filter(|_| may_decline) {
+            self.outbox.push_back(Action::Decline { peer: id, from: PieceIndex(piece) });
+        }
     }
 
     fn progress(&mut self, id: RequestId) {

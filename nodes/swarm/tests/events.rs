@@ -109,6 +109,7 @@ impl Model {
             }
             Action::Ban { peer } => assert!(self.banned.insert(peer), "{peer:?} is banned once"),
             Action::GiveUp { peer } => assert!(self.peers.contains_key(&peer)),
+            Action::Decline { from, .. } => assert!(swarm.covered(from)[0].first == from, "it is covered"),
         }
     }
 }

@@ -233,6 +233,30 @@ fn what_an_origin_offers_is_asked_of_it_although_agents_that_never_delivered_say
 }
 
 #[test]
+fn what_comes_from_elsewhere_is_declined_at_once_and_what_is_only_said_to_be_there_is_not() {
+    let mut bench = Bench::new(100, 1);
+    bench.joined(ORIGIN, PeerKind::Origin).tell(Event::PeerHas { peer: ORIGIN, spans: vec![] });
+    let asked = bench.agent(1, Span::new(0, 50)).requests();
+    let declines = |bench: &mut Bench, first| {
+        let offer = Event::PeerHas { peer: ORIGIN, spans: vec![Span::new(first, 2)] };
+        let actions = bench.tell(offer).actions();
+        actions.iter().find_map(|action| match action {
+            Action::Decline { peer, from } => Some((*peer, from.0)),
+            _ => None,
+        })
+    };
+    let (request, _, coming) = asked[0];
+    let elsewhere = (coming.range().end + 10) % 50;
+    assert_eq!(declines(&mut bench, elsewhere), None, "who never delivered may lie");
+    assert_eq!(declines(&mut bench, coming.first.0), Some((ORIGIN, coming.first.0)));
+    bench.verified(request, coming.first.0);
+    assert_eq!(declines(&mut bench, elsewhere), Some((ORIGIN, elsewhere)));
+    assert_eq!(declines(&mut bench, 49), Some((ORIGIN, 49)));
+    assert_eq!(declines(&mut bench, 60), None);
+    assert_eq!(bench.swarm.covered(PieceIndex(45)), [Span::new(45, 5)]);
+}
+
+#[test]
 fn an_offer_ends_the_pause_of_a_busy_origin() {
     let mut bench = Bench::new(9, 1);
     bench.joined(ORIGIN, PeerKind::Origin).agent(1, Span::new(8, 1));

@@ -3,6 +3,7 @@
 mod announce;
 mod collect;
 mod commit;
+mod decline;
 mod drain;
 mod failure;
 mod get_manifest;
@@ -34,6 +35,7 @@ use serde::de::DeserializeOwned;
 pub use announce::{Announce, Goal, Neighbour, Neighbours};
 pub use collect::{Collect, Collected};
 pub use commit::{Commit, Committed, Fresh};
+pub use decline::{Decline, Declined};
 pub use drain::Drain;
 pub use failure::{Failure, Reason};
 pub use get_manifest::{GetManifest, ManifestBody};
@@ -204,6 +206,10 @@ kinds! {
     Metered = 69, body: MAX_STATUS_BYTES;
     /// Pieces that a pull has brought.
     Verified = 70, body: 0;
+    /// Of these pieces I need none.
+    Decline = 71, body: 0;
+    /// Heard.
+    Declined = 72, body: 0;
 }
 
 impl Kind {

@@ -4,11 +4,11 @@ use std::fmt::{Debug, Display};
 
 use crate::manifest::PieceSizes;
 use crate::message::{
-    Announce, ClassFlow, Collect, Commit, Committed, Complete, Cursor, Drain, Effect, Failure, Flow, Found,
-    Fresh, GetManifest, GetPieces, Have, Lend, Live, MAX_LISTING_BYTES, MAX_SPAN_BYTES, MAX_STATUS_BYTES,
-    Meter, Metered, Neighbour, Neighbours, Note, Offer, Pull, Pulled, PutPieces, PutTag, Reason, Refused,
-    Release, Reload, Reloaded, RemoveTag, Resolve, Resolved, Seal, Setting, Sources, Status, StatusReport,
-    Traffic, Verified, Wanted, Watch, Word,
+    Announce, ClassFlow, Collect, Commit, Committed, Complete, Cursor, Decline, Drain, Effect, Failure, Flow,
+    Found, Fresh, GetManifest, GetPieces, Have, Lend, Live, MAX_LISTING_BYTES, MAX_SPAN_BYTES,
+    MAX_STATUS_BYTES, Meter, Metered, Neighbour, Neighbours, Note, Offer, Pull, Pulled, PutPieces, PutTag,
+    Reason, Refused, Release, Reload, Reloaded, RemoveTag, Resolve, Resolved, Seal, Setting, Sources, Status,
+    StatusReport, Traffic, Verified, Wanted, Watch, Word,
 };
 use crate::tag::{Field, MAX_TAG_BYTES};
 use crate::testing::CONTEXT;
@@ -29,6 +29,7 @@ const SOURCES: &[&str] = &[
     include_str!("message/announce.rs"),
     include_str!("message/collect.rs"),
     include_str!("message/commit.rs"),
+    include_str!("message/decline.rs"),
     include_str!("message/drain.rs"),
     include_str!("message/failure.rs"),
     include_str!("message/get_manifest.rs"),
@@ -149,6 +150,7 @@ fn every_request_names_its_reply() {
         check::<GetManifest>(),
         check::<GetPieces>(),
         check::<Watch>(),
+        check::<Decline>(),
         check::<Lend>(),
         check::<Announce>(),
         check::<Collect>(),
@@ -262,6 +264,8 @@ fn the_longest_value_of_every_field_fits_a_header() {
     check_fits(&Neighbours { neighbours, again_ms: u32::MAX });
     check_fits(&Wanted { lease_ms: u32::MAX, missing: List::first_of([worst; Wanted::MAX_SPANS]) });
     check_fits(&Have { spans: List::first_of([worst; Have::MAX_SPANS]), complete: Complete::Partial });
+    let declined = List::first_of([worst; Have::MAX_SPANS]);
+    check_fits(&Decline { digest, spans: declined });
     check_fits(&Verified { spans: List::first_of([worst; Verified::MAX_SPANS]) });
     let why: Word = "w".repeat(Word::MAX_LEN).parse().unwrap();
     let refused =

@@ -83,6 +83,9 @@ pub(super) struct Swarm {
     /// All trackers die after so many milliseconds.
     #[arg(long)]
     trackers_die_at: Option<u64>,
+    /// The source restarts after so many milliseconds.
+    #[arg(long)]
+    source_restarts_at: Option<u64>,
     /// Least pieces in flight from all agents together.
     #[arg(long)]
     together: Option<u32>,
@@ -191,6 +194,7 @@ impl Swarm {
             silent: self.silent / 100.0,
             lying: self.lying / 100.0,
             trackers_die_at: self.trackers_die_at.map(Duration::from_millis),
+            source_restarts_at: self.source_restarts_at.map(Duration::from_millis),
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rdcq_swarm::{Event, PeerId};
 
-use super::World;
+use super::{SOURCE, World};
 use crate::sim::faults::{Fate, Manner};
 use crate::sim::happening::Happening;
 
@@ -54,6 +54,28 @@ impl World<'_> {
                 self.setting.latency * 2 * self.setting.setup,
                 Happening::Named { agent: number, life },
             );
+        }
+    }
+
+    /// The source restarts at once, and everybody turns to it anew.
+    pub(super) fn restart_source(&mut self) {
+        self.spread = Self::spread(self.setting, &self.lengths);
+        self.uplinks[SOURCE as usize].forget();
+        let back = self.setting.latency * (1 + 2 * self.setting.setup);
+        for to in 1..=self.setting.agents {
+            let agent = self.agent(to);
+            if !agent.is_up || agent.swarm.is_none() {
+                continue;
+            }
+            let life = agent.life;
+            self.after(self.setting.latency, Happening::Closed { at: to, life, of: SOURCE });
+            self.after(back, Happening::SourceReturns { to, life });
+        }
+    }
+
+    pub(super) fn return_source(&mut self, to: u32, life: u16) {
+        if self.alive(to, life).is_some_and(|agent| agent.done.is_none()) {
+            self.join_source(to);
         }
     }
 

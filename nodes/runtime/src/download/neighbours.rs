@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rdcq_swarm::PeerId;
 use rdcq_transport::{CallError, Scope};
-use rdcq_wire::message::{Announce, Goal, Have, Neighbour, Neighbours, Watch};
-use rdcq_wire::{ErrorCode, Role};
+use rdcq_wire::message::{Announce, Decline, Goal, Have, Neighbour, Neighbours, Watch};
+use rdcq_wire::{ErrorCode, List, Role, Span};
 use tokio::sync::mpsc;
 
 use super::{Download, Input};
@@ -19,6 +19,8 @@ const TRACKER_RETRY: Duration = Duration::from_millis(500);
 const WATCH_LIFE: Duration = Duration::from_secs(3600);
 /// How long a peer that does not have the content yet is left alone before it is asked again.
 const WATCH_RETRY: Duration = Duration::from_millis(50);
+/// How long an origin may take to hear what it need not offer: what it hears later is outdated.
+const DECLINE_PATIENCE: Duration = Duration::from_secs(1);
 /// How often such a peer is asked before it counts as gone until a tracker names it again.
 const WATCH_TRIES: u32 = 20;
 
@@ -101,4 +103,15 @@ async fn watch_once(
         }
     }
     Ok(())
+}
+
+/// Tells an origin which pieces come from elsewhere.
+pub(super) async fn decline(download: Download, addr: SocketAddr, role: Role, covered: Vec<Span>) {
+    let deadline = download.env.now() + DECLINE_PATIENCE;
+    let scope = Scope { trace: download.trace, deadline, class: download.class };
+    let decline = Decline { digest: download.digest, spans: List::first_of(covered) };
+    // One that does not hear it offers the same once more.
+    if let Err(error) = download.pool.call(addr, role, scope, &decline, Vec::new()).await {
+        tracing::debug!(%addr, %role, %error, "it does not hear what it need not offer");
+    }
 }

@@ -196,13 +196,13 @@ impl Swarm {
         fits.then(|| self.pieces.span_from(first, self.may_ask(peer), peer.span_bytes(window)))
     }
 
-    /// What an origin has offered and no agent holds that has delivered anything yet: others may lie.
+    /// What an origin has offered and no agent holds that has delivered anything yet.
     fn offered(&self, origin: &Peer, window: &WindowSettings) -> Option<Span> {
-        let proven = |peer: &Peer| peer.kind == PeerKind::Agent && peer.is_usable() && peer.pace.is_known();
-        let is_held = |piece: u32| self.peers.values().any(|peer| peer.has.contains(piece) && proven(peer));
         let room = origin.room(window);
         let mut wanted = self.pieces.wanted_of(&origin.has).take(OFFERS_LOOKED_AT);
-        let first = wanted.find(|piece| u64::from(self.pieces.length(*piece)) <= room && !is_held(*piece))?;
+        let first = wanted.find(|piece| {
+            u64::from(self.pieces.length(*piece)) <= room && !self.is_at_a_proven_agent(*piece)
+        })?;
         Some(Span::new(first, 1))
     }
 

@@ -439,6 +439,7 @@ impl<'a> World<'a> {
                 let pair = (client, peer.0 as usize);
                 self.bans.insert(pair, self.wrong_pieces.get(&pair).copied().unwrap_or_default());
             }
+            Action::Decline { .. } => {}
             Action::GiveUp { peer } => {
                 let pair = (client, peer.0 as usize);
                 let after = self.now - self.first_asked[&pair];
