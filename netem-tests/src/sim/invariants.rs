@@ -63,8 +63,8 @@ pub fn small(seed: u64) -> Setting {
 }
 
 fn acquaint(rng: &mut StdRng) -> AcquaintSettings {
-    let wanted = rng.random_range(1..16);
-    AcquaintSettings { wanted, at_first: rng.random_range(1..=wanted), most: wanted + rng.random_range(0..8) }
+    let least = rng.random_range(1..16);
+    AcquaintSettings { least, most: least + rng.random_range(0..8) }
 }
 
 /// Runs the small swarm of a seed.

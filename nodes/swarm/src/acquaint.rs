@@ -5,22 +5,38 @@ use std::collections::BTreeMap;
 use rand::Rng;
 use rand::seq::index;
 
-/// How many others an agent should know.
+/// How many others an agent should know: twice the binary logarithm of how many there are, within these bounds. What many know of
+/// is near to all in large herds; in small ones, on slow links, every further neighbour costs messages and wins nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcquaintSettings {
-    /// As many as each should know.
-    pub wanted: usize,
-    /// As many are named to one that asks for the first time. Less than half of what is wanted, as others are named to it later:
-    /// with more, those that came early have no room soon, each knows only those that came about when it did, and a piece
-    /// takes dozens of steps to reach all.
-    pub at_first: usize,
-    /// One that is known to so many is named to nobody else, as long as there are others.
+    /// The least.
+    pub least: usize,
+    /// The most.
     pub most: usize,
 }
 
 impl Default for AcquaintSettings {
     fn default() -> Self {
-        Self { wanted: 16, at_first: 6, most: 22 }
+        Self { least: 8, most: 20 }
+    }
+}
+
+impl AcquaintSettings {
+    /// As many as each of so many should know.
+    pub fn wanted(self, herd: usize) -> usize {
+        (2 * herd.max(1).ilog2() as usize).clamp(self.least, self.most.max(self.least))
+    }
+
+    /// As many are named to one that asks for the first time. Less than half of what is wanted, as others are named to it later:
+    /// with more, those that came early have no room soon, each knows only those that came about when it did, and a piece
+    /// takes dozens of steps to reach all.
+    pub fn at_first(self, herd: usize) -> usize {
+        (2 * self.wanted(herd)).div_ceil(5)
+    }
+
+    /// One that is known to so many is named to nobody else, as long as there are others.
+    pub fn known_to(self, herd: usize) -> usize {
+        self.wanted(herd) + 2 * self.wanted(herd) / 5
     }
 }
 
@@ -88,7 +104,8 @@ impl<K: Ord + Clone> Acquaintances<K> {
         let is_new = !self.places.contains_key(key);
         self.joined(key);
         let place = self.places[key];
-        let enough = if is_new { self.settings.at_first } else { self.settings.wanted };
+        let herd = self.nodes.len();
+        let enough = if is_new { self.settings.at_first(herd) } else { self.settings.wanted(herd) };
         // Nobody is named to itself.
         self.close(place);
         for other in self.some(DRAWS_FOR_EACH * enough, rng) {
@@ -115,15 +132,16 @@ impl<K: Ord + Clone> Acquaintances<K> {
         let (key, other_key) = (self.nodes[one].key.clone(), self.nodes[other].key.clone());
         self.nodes[one].known.push(other_key);
         self.nodes[other].known.push(key);
-        if self.nodes[other].known.len() >= self.settings.most {
+        if self.nodes[other].known.len() >= self.settings.known_to(self.nodes.len()) {
             self.close(other);
         }
     }
 
     /// Notes that one may be named to more, if so.
     fn file(&mut self, place: usize) {
+        let most = self.settings.known_to(self.nodes.len());
         let node = &mut self.nodes[place];
-        if node.open_at.is_none() && node.known.len() < self.settings.most {
+        if node.open_at.is_none() && node.known.len() < most {
             node.open_at = Some(self.open.len());
             self.open.push(place);
         }
@@ -150,8 +168,12 @@ mod tests {
 
     use super::*;
 
+    fn few() -> AcquaintSettings {
+        AcquaintSettings::default()
+    }
+
     fn herd(count: u32, rng: &mut StdRng) -> Acquaintances<u32> {
-        let mut herd = Acquaintances::new(AcquaintSettings::default());
+        let mut herd = Acquaintances::new(few());
         for _round in 0..2 {
             (0..count).for_each(|agent| drop(herd.seeks(&agent, rng).to_vec()));
         }
@@ -166,7 +188,7 @@ mod tests {
             for other in &node.known {
                 assert!(herd.nodes[herd.places[other]].known.contains(&node.key));
             }
-            assert_eq!(node.open_at.is_some(), node.known.len() < herd.settings.most);
+            assert!(node.open_at.is_some() || node.known.len() >= few().least);
             assert!(node.open_at.is_none_or(|at| herd.open[at] == place));
         }
     }
@@ -182,6 +204,15 @@ mod tests {
             reached = next.chain(reached.clone()).collect();
         }
         assert_eq!(reached.len(), 400);
+    }
+
+    #[test]
+    fn who_is_one_of_many_knows_more() {
+        let known = [1, 8, 16, 32, 300, 1000, 10_000, 1_000_000].map(|herd| few().wanted(herd));
+        assert_eq!(known, [8, 8, 8, 10, 16, 18, 20, 20]);
+        assert_eq!((few().at_first(300), few().known_to(300)), (7, 22));
+        let fixed = AcquaintSettings { least: 5, most: 5 };
+        assert_eq!([1, 100, 10_000].map(|herd| fixed.wanted(herd)), [5; 3]);
     }
 
     #[test]
@@ -202,7 +233,7 @@ mod tests {
         herd.left(&0);
         for agent in (0..300).filter(|agent| agent % 3 != 0) {
             let known = herd.seeks(&agent, &mut rng);
-            assert!(known.len() >= 16 && known.iter().all(|other| other % 3 != 0));
+            assert!(known.len() >= few().wanted(200) && known.iter().all(|other| other % 3 != 0));
         }
         check(&herd);
     }
@@ -210,8 +241,8 @@ mod tests {
     #[test]
     fn who_only_has_the_content_is_named_to_those_that_seek() {
         let mut rng = StdRng::seed_from_u64(1);
-        let mut herd = Acquaintances::new(AcquaintSettings::default());
+        let mut herd = Acquaintances::new(few());
         (0..8).for_each(|seed| herd.joined(&seed));
-        assert_eq!(herd.seeks(&9, &mut rng).len(), 6);
+        assert_eq!(herd.seeks(&9, &mut rng).len(), few().at_first(9));
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::Rng;
-use rand::seq::IteratorRandom;
+use rdcq_swarm::{AcquaintSettings, Acquaintances};
 use rdcq_wire::message::{Goal, Neighbour};
 use rdcq_wire::{Digest, NodeId, Role};
 use tokio::time::Instant;
@@ -13,8 +13,16 @@ use tokio::time::Instant;
 /// Announcements in force. Pure: time and randomness are arguments.
 pub(crate) struct Registry {
     ttl: Duration,
-    contents: BTreeMap<Digest, BTreeMap<NodeId, Entry>>,
+    contents: BTreeMap<Digest, Content>,
     entries: usize,
+}
+
+/// Who has or seeks one content.
+struct Content {
+    nodes: BTreeMap<NodeId, Entry>,
+    acquaintances: Acquaintances<NodeId>,
+    /// When those whose time is over are looked for again.
+    sweep_at: Instant,
 }
 
 struct Entry {
@@ -32,10 +40,10 @@ pub(crate) enum Noted {
 }
 
 impl Registry {
-    /// Most announcements in force at once: a thousand contents on a thousand hosts, in about 200 MB.
+    /// Most announcements in force at once: a thousand contents on a thousand hosts, in about 500 MB if all seek.
     pub(crate) const MAX_ENTRIES: usize = 1_000_000;
-    /// Agents handed out at once. Enough that a piece is rarely more than two steps away among ten thousand.
-    pub(crate) const NEIGHBOURS: usize = 32;
+    /// How often, in the time for which an announcement holds, it is looked whose time is over.
+    const SWEEPS: u32 = 16;
 
     pub(crate) const fn new(ttl: Duration) -> Self {
         Self { ttl, contents: BTreeMap::new(), entries: 0 }
@@ -55,12 +63,12 @@ impl Registry {
         addr: SocketAddr,
         goal: Goal,
     ) -> Noted {
-        self.forget_expired(now, &digest);
+        self.sweep(now, &digest);
         if goal == Goal::Leave {
             self.forget(&digest, node);
             return Noted::Yes;
         }
-        let known = self.contents.get(&digest).is_some_and(|nodes| nodes.contains_key(node));
+        let known = self.contents.get(&digest).is_some_and(|content| content.nodes.contains_key(node));
         if !known && self.entries >= Self::MAX_ENTRIES {
             self.forget_all_expired(now);
             if self.entries >= Self::MAX_ENTRIES {
@@ -68,27 +76,37 @@ impl Registry {
             }
         }
         let entry = Entry { addr, until: now + self.ttl };
-        if self.contents.entry(digest).or_default().insert(node.clone(), entry).is_none() {
+        let content = self.contents.entry(digest).or_insert_with(|| Content::new(now));
+        if content.nodes.insert(node.clone(), entry).is_none() {
+            content.acquaintances.joined(node);
             self.entries += 1;
         }
         Noted::Yes
     }
 
-    /// Agents other than `node` that have or seek the content, at random if there are more than fit.
+    /// The agents that a seeking one, which is noted, should know: the same as before, and others if they are too few.
     pub(crate) fn neighbours(
-        &self,
+        &mut self,
         now: Instant,
         digest: &Digest,
         node: &NodeId,
         rng: &mut impl Rng,
     ) -> Vec<Neighbour> {
-        let others = self.holders(now, digest).filter(|(other, _)| *other != node);
-        let neighbour = |(node, addr): (&NodeId, SocketAddr)| Neighbour {
-            node: Some(node.clone()),
-            role: Role::Agent,
-            addr,
+        let Some(Content { nodes, acquaintances, .. }) = self.contents.get_mut(digest) else {
+            return Vec::new();
         };
-        others.map(neighbour).choose_multiple(rng, Self::NEIGHBOURS)
+        if !nodes.contains_key(node) {
+            return Vec::new();
+        }
+        let known = acquaintances.seeks(node, rng).iter();
+        let there =
+            known.filter_map(|other| nodes.get(other).filter(|entry| entry.until > now).zip(Some(other)));
+        let neighbour = |(entry, other): (&Entry, &NodeId)| Neighbour {
+            node: Some(other.clone()),
+            role: Role::Agent,
+            addr: entry.addr,
+        };
+        there.map(neighbour).collect()
     }
 
     /// Everybody who has or seeks the content.
@@ -97,26 +115,35 @@ impl Registry {
         now: Instant,
         digest: &Digest,
     ) -> impl Iterator<Item = (&NodeId, SocketAddr)> {
-        let nodes = self.contents.get(digest).into_iter().flatten();
+        let nodes = self.contents.get(digest).into_iter().flat_map(|content| &content.nodes);
         nodes.filter(move |(_, entry)| entry.until > now).map(|(node, entry)| (node, entry.addr))
     }
 
     fn forget(&mut self, digest: &Digest, node: &NodeId) {
-        let Some(nodes) = self.contents.get_mut(digest) else { return };
-        if nodes.remove(node).is_some() {
+        let Some(content) = self.contents.get_mut(digest) else { return };
+        if content.nodes.remove(node).is_some() {
+            content.acquaintances.left(node);
             self.entries -= 1;
         }
-        if nodes.is_empty() {
+        if content.nodes.is_empty() {
             self.contents.remove(digest);
         }
     }
 
+    /// Forgets whose time is over, now and then: each look is at all of them.
+    fn sweep(&mut self, now: Instant, digest: &Digest) {
+        let ttl = self.ttl;
+        let due = self.contents.get_mut(digest).filter(|content| content.sweep_at <= now);
+        if let Some(content) = due {
+            content.sweep_at = now + ttl / Self::SWEEPS;
+            self.forget_expired(now, digest);
+        }
+    }
+
     fn forget_expired(&mut self, now: Instant, digest: &Digest) {
-        let Some(nodes) = self.contents.get_mut(digest) else { return };
-        let before = nodes.len();
-        nodes.retain(|_, entry| entry.until > now);
-        self.entries -= before - nodes.len();
-        if nodes.is_empty() {
+        let Some(content) = self.contents.get_mut(digest) else { return };
+        self.entries -= content.forget_expired(now);
+        if content.nodes.is_empty() {
             self.contents.remove(digest);
         }
     }
@@ -124,6 +151,24 @@ impl Registry {
     fn forget_all_expired(&mut self, now: Instant) {
         let digests: Vec<Digest> = self.contents.keys().copied().collect();
         digests.iter().for_each(|digest| self.forget_expired(now, digest));
+    }
+}
+
+impl Content {
+    fn new(now: Instant) -> Self {
+        let acquaintances = Acquaintances::new(AcquaintSettings::default());
+        Self { nodes: BTreeMap::new(), acquaintances, sweep_at: now }
+    }
+
+    /// Returns how many were forgotten.
+    fn forget_expired(&mut self, now: Instant) -> usize {
+        let expired: Vec<NodeId> =
+            self.nodes.iter().filter(|(_, entry)| entry.until <= now).map(|(node, _)| node.clone()).collect();
+        for node in &expired {
+            self.nodes.remove(node);
+            self.acquaintances.left(node);
+        }
+        expired.len()
     }
 }
 
@@ -143,7 +188,7 @@ mod tests {
         )
     }
 
-    fn check(registry: &Registry, now: Instant, digest: &Digest, asker: u32, others: &[u32]) {
+    fn check(registry: &mut Registry, now: Instant, digest: &Digest, asker: u32, others: &[u32]) {
         let mut rng = StdRng::seed_from_u64(1);
         let found = registry.neighbours(now, digest, &node(asker).0, &mut rng);
         let mut ports: Vec<u32> = found.iter().map(|neighbour| neighbour.addr.port().into()).collect();
@@ -159,11 +204,11 @@ mod tests {
             let (node, addr) = node(number);
             registry.note(now, digest, &node, addr, Goal::Seek);
         }
-        check(&registry, now, &digest, 1, &[2, 3]);
-        check(&registry, now, &Digest::of(b"y"), 1, &[]);
+        check(&mut registry, now, &digest, 1, &[2, 3]);
+        check(&mut registry, now, &Digest::of(b"y"), 1, &[]);
         let (two, addr) = node(2);
         registry.note(now + TTL / 2, digest, &two, addr, Goal::Seed);
-        check(&registry, now + TTL, &digest, 1, &[2]);
+        check(&mut registry, now + TTL, &digest, 1, &[2]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -173,12 +218,12 @@ mod tests {
         let (one, addr) = node(1);
         registry.note(now, digest, &one, addr, Goal::Seed);
         registry.note(now, digest, &one, addr, Goal::Leave);
-        check(&registry, now, &digest, 2, &[]);
+        check(&mut registry, now, &digest, 2, &[]);
         assert_eq!(registry.entries, 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_many_only_some_are_handed_out_and_not_always_the_same() {
+    async fn of_many_only_some_are_named_and_others_to_others() {
         let (now, digest) = (Instant::now(), Digest::of(b"x"));
         let mut registry = Registry::new(TTL);
         for number in 1..=200 {
@@ -186,9 +231,37 @@ mod tests {
             registry.note(now, digest, &node, addr, Goal::Seek);
         }
         let mut rng = StdRng::seed_from_u64(1);
+        let few = AcquaintSettings::default();
         let first = registry.neighbours(now, &digest, &node(1).0, &mut rng);
+        assert!((few.at_first(1)..=few.known_to(200)).contains(&first.len()));
         let second = registry.neighbours(now, &digest, &node(1).0, &mut rng);
-        assert_eq!(first.len(), Registry::NEIGHBOURS);
-        assert_ne!(first, second);
+        assert_eq!(first, second[..first.len()], "whom it has turned to already");
+        assert_ne!(first, registry.neighbours(now, &digest, &node(2).0, &mut rng));
+        // Who is named hears of it, too.
+        let named = first[0].node.clone().unwrap();
+        let back = registry.neighbours(now, &digest, &named, &mut rng);
+        assert!(back.iter().any(|other| other.node.as_ref() == Some(&node(1).0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_noted_is_named_nobody_and_who_is_forgotten_is_named_to_nobody() {
+        let (now, digest) = (Instant::now(), Digest::of(b"x"));
+        let mut registry = Registry::new(TTL);
+        for number in 1..=40 {
+            let (node, addr) = node(number);
+            registry.note(now, digest, &node, addr, Goal::Seek);
+        }
+        check(&mut registry, now, &digest, 41, &[]);
+        let later = now + TTL;
+        for number in 31..=40 {
+            let (node, addr) = node(number);
+            registry.note(later, digest, &node, addr, Goal::Seek);
+        }
+        assert_eq!((registry.entries, registry.contents[&digest].nodes.len()), (10, 10));
+        let mut rng = StdRng::seed_from_u64(1);
+        for number in 31..=40 {
+            let found = registry.neighbours(later, &digest, &node(number).0, &mut rng);
+            assert!(!found.is_empty() && found.iter().all(|other| other.addr.port() > 30), "{found:?}");
+        }
     }
 }

@@ -179,11 +179,7 @@ impl Swarm {
 
     fn acquaint(&self) -> AcquaintSettings {
         let settings = AcquaintSettings::default();
-        self.neighbours.map_or(settings, |wanted| AcquaintSettings {
-            wanted,
-            at_first: (wanted * 3).div_ceil(8),
-            most: wanted + wanted * 3 / 8,
-        })
+        self.neighbours.map_or(settings, |wanted| AcquaintSettings { least: wanted, most: wanted })
     }
 
     fn faults(&self) -> Faults {
