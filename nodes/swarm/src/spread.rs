@@ -222,7 +222,9 @@ impl Spread {
         if plenty || self.turn.is_empty() {
             return None;
         }
-        let (span, offers) = self.again().or_else(|| self.fresh()).or_else(|| self.elsewhere())?;
+        let first_time = |span| (span, 0);
+        let fresh = |spread: &mut Self| spread.fresh().or_else(|| spread.elsewhere()).map(first_time);
+        let (span, offers) = self.again().or_else(|| fresh(self))?;
         let agent = self.turn.pop_front()?;
         let bytes = self.bytes(span);
         self.open_bytes += bytes;
@@ -280,20 +282,20 @@ impl Spread {
         !self.out.contains(piece) && !self.declined.contains(piece)
     }
 
-    fn fresh(&mut self) -> Option<(Span, u8)> {
+    fn fresh(&mut self) -> Option<Span> {
         let span = self.run(self.next, Self::is_due);
         self.next = span.map_or(self.lengths.len() as u32, |span| span.range().end);
-        span.map(|span| (span, 0))
+        span
     }
 
     /// What is elsewhere, as far as is known, and was not sent from here: offered once.
-    fn elsewhere(&mut self) -> Option<(Span, u8)> {
+    fn elsewhere(&mut self) -> Option<Span> {
         let is_left = |spread: &Self, piece| {
             spread.declined.contains(piece) && !spread.out.contains(piece) && !spread.is_on_offer(piece)
         };
         let span = self.run(self.next_declined, is_left);
         self.next_declined = span.map_or(self.lengths.len() as u32, |span| span.range().end);
-        span.map(|span| (span, MOST_OFFERS))
+        span
     }
 
     /// The first pieces from `start` on that are to be offered.
@@ -474,5 +476,18 @@ mod tests {
         [2, 3].into_iter().for_each(|piece| spread.sent(PeerId(1), piece));
         [0, 1].into_iter().for_each(|piece| spread.sent(PeerId(2), piece));
         assert_eq!(offers(&mut spread, 0), [(0, Span::new(4, 2))], "in its turn, as it may have lost them");
+    }
+
+    #[test]
+    fn what_is_elsewhere_and_on_offer_or_cancelled_is_offered_when_that_is_over() {
+        let mut spread = spread(2, 3);
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2))]);
+        spread.declined(PeerId(1), &[Span::new(0, 2)]);
+        assert_eq!(offers(&mut spread, 0), [], "it may yet be asked for");
+        assert!(spread.asked(PeerId(0), Span::new(0, 2)));
+        spread.cancelled(PeerId(0), Span::new(0, 2));
+        assert_eq!(offers(&mut spread, 0), [(1, Span::new(0, 2))]);
+        spread.handle_timeout(Time(Duration::from_secs(1)));
+        assert_eq!(offers(&mut spread, 1), [], "nobody asks for what all have");
     }
 }

@@ -269,9 +269,6 @@ impl<K: Ord + Clone> Uploads<K> {
             self.rate = if self.rate > 0.0 { self.rate + part * (rate - self.rate) } else { rate };
             self.sample = Some((now, 0));
         }
-        if self.under_way.is_empty() {
-            self.sample = None;
-        }
     }
 }
 
