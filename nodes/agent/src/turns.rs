@@ -210,6 +210,7 @@ mod tests {
         let told = wait(&turns, Class::Urgent, b"b");
         let mut last = wait(&turns, Class::Normal, b"c");
         drop(given_up);
+        assert_eq!(locked(&turns.state).waiting.len(), 2);
         let mut taken = taken.into_iter();
         drop(taken.next());
         // Its turn has come, and it never looks.

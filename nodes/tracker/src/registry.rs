@@ -253,9 +253,9 @@ mod tests {
         }
         check(&mut registry, now, &digest, 41, &[]);
         let later = now + TTL;
-        for number in 31..=40 {
+        for (at, number) in (31..=40).map(|number| (now + TTL / 2, number)).chain([(later, 31)]) {
             let (node, addr) = node(number);
-            registry.note(later, digest, &node, addr, Goal::Seek);
+            registry.note(at, digest, &node, addr, Goal::Seek);
         }
         assert_eq!((registry.entries, registry.contents[&digest].nodes.len()), (10, 10));
         let mut rng = StdRng::seed_from_u64(1);
