@@ -82,6 +82,7 @@ pub(super) enum Happening {
     /// The source hears what comes to an agent from others.
     Declined {
         by: u32,
+        life: u16,
         spans: Box<[Span]>,
     },
     /// A connection is seen to be over.

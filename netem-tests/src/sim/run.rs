@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rdcq_swarm::{Acquaintances, Action, Event, PeerId, PeerKind, Spread, Time};
 use rdcq_wire::Span;
+use rdcq_wire::message::Have;
 
 use super::agent::Agent;
 use super::faults::{Fate, Manner};
@@ -131,7 +132,7 @@ impl<'a> World<'a> {
             Happening::SourceDue => self.source_due(),
             Happening::SourceRestarts => self.restart_source(),
             Happening::SourceReturns { to, life } => self.return_source(to, life),
-            Happening::Declined { by, spans } => self.declined(by, &spans),
+            Happening::Declined { by, life, spans } => self.declined(by, life, &spans),
             Happening::Closed { at, life, of } => self.closed(at, life, of),
             Happening::Dies { agent } => self.die(agent),
             Happening::Returns { agent } => self.return_to_life(agent),
@@ -232,8 +233,8 @@ impl<'a> World<'a> {
                 }
                 Action::Decline { peer, from } => {
                     messages.push(peer.0);
-                    let spans = swarm.covered(from).into();
-                    self.agenda.add(now + latency, Happening::Declined { by: number, spans });
+                    let spans = swarm.covered(from).into_iter().take(Have::MAX_SPANS).collect();
+                    self.agenda.add(now + latency, Happening::Declined { by: number, life, spans });
                 }
                 Action::GiveUp { .. } => self.outcome.given_up += 1,
             }

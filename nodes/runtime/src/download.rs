@@ -172,6 +172,8 @@ struct Peer {
     role: Role,
     /// Ends the watch when the peer is forgotten.
     _watch: AbortOnDropHandle<()>,
+    /// Offers that are being declined.
+    declines: Vec<AbortOnDropHandle<()>>,
 }
 
 /// Bytes by the role of who sent them.
@@ -315,7 +317,7 @@ impl Driver {
         let kind = if role == Role::Origin { PeerKind::Origin } else { PeerKind::Agent };
         let watch = neighbours::watch(self.download.clone(), addr, role, id, self.inputs.clone());
         let watch = AbortOnDropHandle::new(self.download.env.spawn(watch));
-        self.peers.insert(id, Peer { addr, role, _watch: watch });
+        self.peers.insert(id, Peer { addr, role, _watch: watch, declines: Vec::new() });
         self.tell(Event::PeerJoined { peer: id, kind });
     }
 
@@ -332,13 +334,7 @@ impl Driver {
             match action {
                 Action::Request { request, peer, span } => self.request(request, peer, span),
                 Action::Cancel { request } => drop(self.requests.remove(&request)),
-                Action::Decline { peer, from } => {
-                    if let Some(Peer { addr, role, .. }) = self.peers.get(&peer) {
-                        let spans = self.swarm.covered(from);
-                        let declining = neighbours::decline(self.download.clone(), *addr, *role, spans);
-                        drop(self.download.env.spawn(declining));
-                    }
-                }
+                Action::Decline { peer, from } => self.decline(peer, from),
                 Action::GiveUp { peer } => {
                     if let Some(Peer { addr, role, .. }) = self.peers.get(&peer) {
                         tracing::info!(%addr, %role, "silent; its pieces are asked elsewhere");
@@ -369,6 +365,17 @@ impl Driver {
         };
         let task = self.download.env.spawn(fetch::pieces(self.download.clone(), order, self.inputs.clone()));
         self.requests.insert(request, (peer, AbortOnDropHandle::new(task)));
+    }
+
+    fn decline(&mut self, peer: PeerId, from: PieceIndex) {
+        let Some(Peer { addr, role, declines, .. }) = self.peers.get_mut(&peer) else { return };
+        declines.retain(|decline| !decline.is_finished());
+        // An honest origin makes its next offer when it has heard of the last one, and may offer the same again.
+        if declines.len() < MOST_DECLINES {
+            let spans = self.swarm.covered(from);
+            let decline = neighbours::decline(self.download.clone(), *addr, *role, spans);
+            declines.push(AbortOnDropHandle::new(self.download.env.spawn(decline)));
+        }
     }
 
     fn verified(&mut self, request: RequestId, span: Span, role: Role) {
@@ -413,6 +420,9 @@ impl Driver {
         Sources { origins, agents, held: self.held, duplicate: self.swarm.report().duplicate_bytes }
     }
 }
+
+/// Offers of one origin that are declined at once.
+const MOST_DECLINES: usize = 4;
 
 /// Most agents that one download talks to. Origins do not count: some pieces only they have.
 const MAX_AGENTS: usize = 64;

@@ -34,7 +34,7 @@ impl AcquaintSettings {
         (2 * self.wanted(herd)).div_ceil(5)
     }
 
-    /// One that is known to so many is named to nobody else, as long as there are others.
+    /// One that knows so many is named to nobody else, as long as there are enough others.
     pub fn known_to(self, herd: usize) -> usize {
         self.wanted(herd) + 2 * self.wanted(herd) / 5
     }
@@ -60,6 +60,8 @@ struct Node<K> {
     known: Vec<K>,
     /// Where in `open` it stands.
     open_at: Option<usize>,
+    /// Whether it has asked whom it should know.
+    has_sought: bool,
 }
 
 impl<K: Ord + Clone> Acquaintances<K> {
@@ -75,8 +77,9 @@ impl<K: Ord + Clone> Acquaintances<K> {
         }
         let place = self.nodes.len();
         self.places.insert(key.clone(), place);
-        self.nodes.push(Node { key: key.clone(), known: Vec::new(), open_at: None });
+        self.nodes.push(Node { key: key.clone(), known: Vec::new(), open_at: None, has_sought: false });
         self.file(place);
+        self.resized(place);
     }
 
     /// One is gone; those that knew it are named others when they ask again.
@@ -97,32 +100,47 @@ impl<K: Ord + Clone> Acquaintances<K> {
             self.nodes[other].known.retain(|one| one != key);
             self.file(other);
         }
+        self.resized(last + 1);
     }
 
     /// One that seeks asks whom it should know: those that it was named or named to before, and others if they are too few.
     pub fn seeks(&mut self, key: &K, rng: &mut impl Rng) -> &[K] {
-        let is_new = !self.places.contains_key(key);
         self.joined(key);
         let place = self.places[key];
+        let is_new = !std::mem::replace(&mut self.nodes[place].has_sought, true);
         let herd = self.nodes.len();
         let enough = if is_new { self.settings.at_first(herd) } else { self.settings.wanted(herd) };
         // Nobody is named to itself.
         self.close(place);
-        for other in self.some(DRAWS_FOR_EACH * enough, rng) {
-            if self.nodes[place].known.len() >= enough {
-                break;
+        // Of those who may be named to more; if these are too few, of all.
+        for is_open in [true, false] {
+            for other in self.some(DRAWS_FOR_EACH * enough, is_open, rng) {
+                if self.nodes[place].known.len() >= enough {
+                    break;
+                }
+                self.acquaint(place, other);
             }
-            self.acquaint(place, other);
         }
         self.file(place);
         &self.nodes[place].known
     }
 
-    /// Some by lot, of those who may be named to more, if there is anybody.
-    fn some(&self, count: usize, rng: &mut impl Rng) -> Vec<usize> {
-        let among = if self.open.is_empty() { self.nodes.len() } else { self.open.len() };
+    /// Some by lot.
+    fn some(&self, count: usize, is_open: bool, rng: &mut impl Rng) -> Vec<usize> {
+        let among = if is_open { self.open.len() } else { self.nodes.len() };
         let drawn = index::sample(rng, among, count.min(among)).into_iter();
-        drawn.map(|drawn| self.open.get(drawn).copied().unwrap_or(drawn)).collect()
+        drawn.map(|drawn| if is_open { self.open[drawn] } else { drawn }).collect()
+    }
+
+    /// There were so many, and are one more or fewer: who may be named to more can be others then.
+    fn resized(&mut self, before: usize) {
+        if self.settings.known_to(before) == self.settings.known_to(self.nodes.len()) {
+            return;
+        }
+        for place in 0..self.nodes.len() {
+            self.close(place);
+            self.file(place);
+        }
     }
 
     fn acquaint(&mut self, one: usize, other: usize) {
@@ -188,7 +206,7 @@ mod tests {
             for other in &node.known {
                 assert!(herd.nodes[herd.places[other]].known.contains(&node.key));
             }
-            assert!(node.open_at.is_some() || node.known.len() >= few().least);
+            assert_eq!(node.open_at.is_some(), node.known.len() < few().known_to(herd.nodes.len()));
             assert!(node.open_at.is_none_or(|at| herd.open[at] == place));
         }
     }
@@ -213,6 +231,20 @@ mod tests {
         assert_eq!((few().at_first(300), few().known_to(300)), (7, 22));
         let fixed = AcquaintSettings { least: 5, most: 5 };
         assert_eq!([1, 100, 10_000].map(|herd| fixed.wanted(herd)), [5; 3]);
+    }
+
+    #[test]
+    fn who_comes_to_a_growing_herd_of_those_who_ask_no_more_knows_enough() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut herd = Acquaintances::new(few());
+        for agent in 0..150 {
+            herd.joined(&agent);
+            let first = herd.seeks(&agent, &mut rng).len();
+            assert_eq!(first, few().at_first(agent as usize + 1).min(agent as usize), "{agent}");
+            let known = herd.seeks(&agent, &mut rng).len();
+            assert!(known >= few().wanted(agent as usize + 1).min(agent as usize), "{agent} knows {known}");
+            check(&herd);
+        }
     }
 
     #[test]

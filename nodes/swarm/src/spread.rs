@@ -64,8 +64,10 @@ pub struct Spread {
     sent: Bits,
     /// Those that an agent says are elsewhere: not offered before all others were.
     declined: Bits,
-    /// The first piece that was not offered in spite of that.
-    next_declined: u32,
+    /// Those of them that are offered in spite of that, when nothing else is left.
+    put_off: Bits,
+    /// How often each was, for nothing or not.
+    tries: Vec<u8>,
     now: Time,
 }
 
@@ -78,8 +80,18 @@ struct Offer {
     /// Bytes of both.
     bytes: u64,
     offers: u8,
+    turn: Turn,
     /// When the rest is offered to another; never, while something is being sent.
     until: Option<Time>,
+}
+
+/// Why pieces are on offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Nobody has them, as far as is known.
+    Due,
+    /// Nothing else is left to offer.
+    PutOff,
 }
 
 impl Offer {
@@ -104,7 +116,8 @@ impl Spread {
             out: Bits::empty(lengths.len() as u32),
             sent: Bits::empty(lengths.len() as u32),
             declined: Bits::empty(lengths.len() as u32),
-            next_declined: 0,
+            put_off: Bits::empty(lengths.len() as u32),
+            tries: vec![0; lengths.len()],
             lengths,
             next: 0,
             again: BTreeMap::new(),
@@ -165,7 +178,9 @@ impl Spread {
         let kept = span.range().take_while(|piece| (*piece as usize) < self.lengths.len());
         for piece in kept.filter(|piece| !self.sent.contains(*piece)) {
             self.out.remove(piece);
-            self.next_declined = self.next_declined.min(piece);
+            if self.declined.contains(piece) && self.tries[piece as usize] < MOST_OFFERS {
+                self.put_off.insert(piece);
+            }
         }
         let known = span.first.0..span.range().end.min(self.next);
         known.for_each(|piece| self.close(agent, piece));
@@ -182,16 +197,21 @@ impl Spread {
     }
 
     /// An agent has pieces, or will have them from others: it will not ask for those of its offer. Others are offered them last, as
-    /// nobody vouches for what it says, and the others may yet be gone.
+    /// nobody vouches for what it says, and the others may yet be gone. What does not come in order is not looked at.
     pub fn declined(&mut self, agent: PeerId, spans: &[Span]) {
-        let (out, next) = (&self.out, &mut self.next_declined);
-        for span in spans.iter().take(self.lengths.len()) {
-            // Only for what is new, or what all decline would be offered without end.
+        let (out, put_off) = (&self.out, &mut self.put_off);
+        let mut begin = 0;
+        for span in
+            spans.iter().take_while(|span| std::mem::replace(&mut begin, span.range().end) <= span.first.0)
+        {
             self.declined.insert_range(span.range(), |piece| {
-                *next = if out.contains(piece) { *next } else { piece.min(*next) };
+                if !out.contains(piece) {
+                    put_off.insert(piece);
+                }
             });
         }
-        let Some(offer) = self.open.get(&agent) else { return };
+        // One that declines what is left anyway waits as long as others do for theirs, or it would be offered all of it.
+        let Some(offer) = self.open.get(&agent).filter(|offer| offer.turn == Turn::Due) else { return };
         let closed: Vec<u32> =
             offer.unasked.iter().copied().filter(|piece| self.declined.contains(*piece)).collect();
         closed.into_iter().for_each(|piece| self.close(agent, piece));
@@ -222,15 +242,16 @@ impl Spread {
         if plenty || self.turn.is_empty() {
             return None;
         }
-        let first_time = |span| (span, 0);
-        let fresh = |spread: &mut Self| spread.fresh().or_else(|| spread.elsewhere()).map(first_time);
-        let (span, offers) = self.again().or_else(|| fresh(self))?;
+        let due = self.again().or_else(|| self.fresh().map(|span| (span, 0)));
+        let due = due.map(|(span, offers)| (span, offers, Turn::Due));
+        let (span, offers, turn) =
+            due.or_else(|| self.put_off().map(|span| (span, MOST_OFFERS, Turn::PutOff)))?;
         let agent = self.turn.pop_front()?;
         let bytes = self.bytes(span);
         self.open_bytes += bytes;
         let until = Some(now + self.settings.patience);
         let (unasked, asked) = (span.range().collect(), BTreeSet::new());
-        self.open.insert(agent, Offer { unasked, asked, bytes, offers: offers + 1, until });
+        self.open.insert(agent, Offer { unasked, asked, bytes, offers: offers + 1, turn, until });
         Some((agent, span))
     }
 
@@ -252,9 +273,9 @@ impl Spread {
 
     /// Whether every piece has been sent to somebody, or found no taker.
     pub fn is_out(&self) -> bool {
-        let count = self.lengths.len() as u32;
-        let all = (self.next..count).all(|piece| self.out.contains(piece) || self.declined.contains(piece));
-        all && self.again.is_empty() && self.open.is_empty()
+        let rest = (self.next..self.lengths.len() as u32).any(|piece| self.is_due(piece));
+        let put_off = self.put_off.iter().any(|piece| !self.out.contains(piece));
+        !rest && !put_off && self.again.is_empty() && self.open.is_empty()
     }
 
     /// What was offered or asked for in vain, and is neither out nor on offer by now.
@@ -288,14 +309,21 @@ impl Spread {
         span
     }
 
-    /// What is elsewhere, as far as is known, and was not sent from here: offered once.
-    fn elsewhere(&mut self) -> Option<Span> {
-        let is_left = |spread: &Self, piece| {
-            spread.declined.contains(piece) && !spread.out.contains(piece) && !spread.is_on_offer(piece)
-        };
-        let span = self.run(self.next_declined, is_left);
-        self.next_declined = span.map_or(self.lengths.len() as u32, |span| span.range().end);
-        span
+    /// What is elsewhere, as far as is known, and was not sent from here.
+    fn put_off(&mut self) -> Option<Span> {
+        let gone: Vec<u32> = self.put_off.iter().take_while(|piece| self.out.contains(*piece)).collect();
+        gone.into_iter().for_each(|piece| self.put_off.remove(piece));
+        let is_left = |piece: &u32| !self.out.contains(*piece) && !self.is_on_offer(*piece);
+        let first = self.put_off.iter().find(is_left)?;
+        let span = self.run(first, |spread, piece| spread.put_off.contains(piece) && is_left(&piece))?;
+        for piece in span.range() {
+            let tries = &mut self.tries[piece as usize];
+            *tries += 1;
+            if *tries >= MOST_OFFERS {
+                self.put_off.remove(piece);
+            }
+        }
+        Some(span)
     }
 
     /// The first pieces from `start` on that are to be offered.
@@ -447,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_elsewhere_is_passed_over_at_once_and_offered_once_in_the_end() {
+    fn what_is_elsewhere_is_passed_over_at_once_and_offered_in_the_end() {
         let mut spread = spread(8, 3);
         assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2)), (1, Span::new(2, 2))]);
         spread.declined(PeerId(0), &[Span::new(0, 2), Span::new(3, 2)]);
@@ -459,11 +487,16 @@ mod tests {
         assert!(spread.asked(PeerId(2), Span::new(5, 2)) && spread.asked(PeerId(0), Span::new(7, 1)));
         [5, 6].into_iter().for_each(|piece| spread.sent(PeerId(2), piece));
         spread.sent(PeerId(0), 7);
+        assert!(!spread.is_out());
+        for second in 0..u64::from(MOST_OFFERS) {
+            let due: Vec<Span> = offers(&mut spread, second).into_iter().map(|(_, span)| span).collect();
+            assert_eq!(due, [Span::new(0, 2), Span::new(4, 1)]);
+            (0..3).for_each(|agent| spread.declined(PeerId(agent), &[Span::new(0, 8)]));
+            assert_eq!(offers(&mut spread, second), [], "whoever declines waits as others do");
+            spread.handle_timeout(Time(Duration::from_secs(second + 1)));
+        }
+        assert_eq!(offers(&mut spread, 9), []);
         assert!(spread.is_out());
-        assert_eq!(offers(&mut spread, 0), [(1, Span::new(0, 2)), (2, Span::new(4, 1))]);
-        spread.declined(PeerId(1), &[Span::new(0, 8)]);
-        spread.declined(PeerId(2), &[Span::new(0, 8)]);
-        assert_eq!(offers(&mut spread, 0), []);
     }
 
     #[test]
@@ -487,7 +520,42 @@ mod tests {
         assert!(spread.asked(PeerId(0), Span::new(0, 2)));
         spread.cancelled(PeerId(0), Span::new(0, 2));
         assert_eq!(offers(&mut spread, 0), [(1, Span::new(0, 2))]);
-        spread.handle_timeout(Time(Duration::from_secs(1)));
-        assert_eq!(offers(&mut spread, 1), [], "nobody asks for what all have");
+    }
+
+    #[test]
+    fn what_is_declined_while_it_is_on_offer_to_another_is_not_lost() {
+        let mut spread = spread(4, 3);
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2)), (1, Span::new(2, 2))]);
+        spread.declined(PeerId(0), &[Span::new(0, 4)]);
+        assert_eq!(offers(&mut spread, 0), [(2, Span::new(0, 2))]);
+        assert!(spread.asked(PeerId(2), Span::new(0, 2)));
+        assert_eq!(offers(&mut spread, 0), []);
+        spread.left(PeerId(1));
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(2, 2))]);
+    }
+
+    #[test]
+    fn one_that_declines_again_and_again_leaves_others_their_turn() {
+        let mut spread = spread(40, 4);
+        spread.settings.open_bytes = 1000;
+        let (mut sent, mut now, mut asking) = (0, Time::default(), Vec::new());
+        spread.declined(PeerId(0), &[Span::new(0, 40)]);
+        // The others take their time to ask, and the first answers at once.
+        for step in 0..400 {
+            now = Time(Duration::from_millis(500 * step));
+            spread.handle_timeout(now);
+            for (agent, span) in std::mem::take(&mut asking) {
+                assert!(spread.asked(agent, span));
+                span.range().for_each(|piece| spread.sent(agent, piece));
+                sent += span.count;
+            }
+            while let Some((agent, span)) = spread.poll_offer(now) {
+                match agent {
+                    PeerId(0) => spread.declined(agent, &[Span::new(0, 40)]),
+                    _ => asking.push((agent, span)),
+                }
+            }
+        }
+        assert_eq!((sent, spread.is_out()), (40, true), "{now:?}");
     }
 }

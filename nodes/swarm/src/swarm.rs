@@ -29,6 +29,9 @@ const NEVER: Time = Time(Duration::MAX);
 /// How many spans of one announcement are looked at; an honest peer needs at most one for every second piece.
 const MAX_ANNOUNCED_SPANS: usize = 131_072;
 
+/// How many pieces of an offer are looked at, whether they come from elsewhere; an honest origin offers a few.
+const OFFERED_LOOKED_AT: usize = 64;
+
 /// What is known of when time matters next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Timer {
@@ -180,7 +183,7 @@ impl Swarm {
         self.peers.get(peer).is_some_and(|peer| peer.has.contains(piece.0))
     }
 
-    /// The pieces from one on that no origin need offer: those that are held, are on their way from agents, or may be asked of
+    /// The pieces from one on that no origin need offer: those that are held, were asked of agents, or may be asked of
     /// agents that have delivered something.
     pub fn covered(&self, from: PieceIndex) -> Vec<Span> {
         let mut covered = PieceSet::empty(self.pieces.count());
@@ -247,14 +250,14 @@ impl Swarm {
             peer.standing = Standing::Good;
         }
         peer.offer = if peer.has.is_full() { Offer::Everything } else { Offer::Part };
-        let may_decline = peer.offer == Offer::Part;
+        let spreads = peer.offer == Offer::Part;
         self.peers.is_worthwhile(id);
-        let count = self.pieces.count();
-        let offered = spans.iter().take(MAX_ANNOUNCED_SPANS);
-        let mut offered = offered.flat_map(|span| span.first.0..span.range().end.min(count));
-        let covered = offered.find(|piece| self.is_covered(*piece));
-        if let Some(piece) = covered.filter(|_| may_decline) {
-            self.outbox.push_back(Action::Decline { peer: id, from: PieceIndex(piece) });
+        if spreads {
+            let count = self.pieces.count();
+            let offered = spans.iter().flat_map(|span| span.first.0..span.range().end.min(count));
+            if let Some(piece) = offered.take(OFFERED_LOOKED_AT).find(|piece| self.is_covered(*piece)) {
+                self.outbox.push_back(Action::Decline { peer: id, from: PieceIndex(piece) });
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use rdcq_wire::{Class, Digest, ErrorCode, Kind, List, Role};
 
 use crate::registry::{Noted, Registry};
 
-/// How soon an agent that seeks asks again: neighbours that arrive after it are known to it that soon.
+/// How soon an agent that seeks asks again: one that knows too few knows more that soon.
 const SEEK_AGAIN: Duration = Duration::from_millis(500);
 /// How long an agent may take to hear a hint.
 const HINT_PATIENCE: Duration = Duration::from_secs(5);

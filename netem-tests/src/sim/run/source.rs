@@ -68,9 +68,11 @@ impl World<'_> {
         }
     }
 
-    pub(super) fn declined(&mut self, by: u32, spans: &[Span]) {
-        self.spread.declined(PeerId(by), spans);
-        self.offer();
+    pub(super) fn declined(&mut self, by: u32, life: u16, spans: &[Span]) {
+        if self.alive(by, life).is_some() {
+            self.spread.declined(PeerId(by), spans);
+            self.offer();
+        }
     }
 
     pub(super) fn source_refuses(&mut self, agent: u32, span: Span) -> Option<Failure> {

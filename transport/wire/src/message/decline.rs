@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Have;
 use crate::{Digest, Kind, List, Message, Request, Span};
 
-/// Says which pieces the caller needs from nobody: it has them, is being sent them, or knows an agent that has them and has sent it pieces. An origin that has offered some of them in `Have` offers other pieces first. What does not fit is left out, and an origin that does not offer takes no notice.
+/// Says which pieces the caller needs from nobody: it has them, has asked an agent for them, or knows an agent that has them and has sent it pieces. They come in order; what follows one out of order is not looked at, and what does not fit is left out. An origin that has offered some of them in `Have` offers other pieces first; one that does not offer takes no notice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct Decline {
