@@ -1,7 +1,8 @@
 //! The agent: one on every host. It pulls through the swarm, verifies, serves other agents, and gives its host's
 //! clients the bytes to deliver.
 //!
-//! However many ask for one content at once, it is downloaded once ([`downloads`]); what is verified is served at once,
+//! However many ask for one content at once, it is downloaded once ([`downloads`]); of many contents some begin at once, in the same
+//! order on every host ([`turns`]); what is verified is served at once,
 //! also while the rest is still coming; what is whole is announced to the tracker until it is dropped ([`seeder`]); and
 //! its file is lent to clients, open, from the first piece on ([`loans`]).
 //! Connections to the servers stay open meanwhile ([`warm`]).

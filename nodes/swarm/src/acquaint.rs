@@ -29,9 +29,10 @@ impl AcquaintSettings {
 
     /// As many are named to one that asks for the first time. Less than half of what is wanted, as others are named to it later:
     /// with more, those that came early have no room soon, each knows only those that came about when it did, and a piece
-    /// takes dozens of steps to reach all.
+    /// takes dozens of steps to reach all. Where all know all in the end, they do so at once.
     pub fn at_first(self, herd: usize) -> usize {
-        (2 * self.wanted(herd)).div_ceil(5)
+        let wanted = self.wanted(herd);
+        if herd <= wanted { wanted } else { (2 * wanted).div_ceil(5) }
     }
 
     /// One that knows so many is named to nobody else, as long as there are enough others.
@@ -229,6 +230,7 @@ mod tests {
         let known = [1, 8, 16, 32, 300, 1000, 10_000, 1_000_000].map(|herd| few().wanted(herd));
         assert_eq!(known, [8, 8, 8, 10, 16, 18, 20, 20]);
         assert_eq!((few().at_first(300), few().known_to(300)), (7, 22));
+        assert_eq!([8, 9].map(|herd| few().at_first(herd)), [8, 4]);
         let fixed = AcquaintSettings { least: 5, most: 5 };
         assert_eq!([1, 100, 10_000].map(|herd| fixed.wanted(herd)), [5; 3]);
     }

@@ -17,10 +17,10 @@
 //!
 //! Whoever serves pieces asks [`Uploads`] whether to send what it is asked for now.
 //!
-//! [`Spread`] is the origin's side: it offers each agent other pieces, so that one copy leaves it, however many agents.
+//! [`Spread`] is the origin's side: it offers each agent other pieces, so that one copy leaves it, however many agents; who is offered
+//! what comes from elsewhere declines. [`Acquaintances`] is the tracker's: who is named to whom.
 //!
-//! Left to others: the bytes, their hashes, connections, announcing to neighbours what is held, and deciding who the
-//! neighbours are.
+//! Left to others: the bytes, their hashes, connections, and announcing to neighbours what is held.
 
 mod acquaint;
 mod bits;
