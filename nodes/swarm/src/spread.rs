@@ -558,4 +558,23 @@ mod tests {
         }
         assert_eq!((sent, spread.is_out()), (40, true), "{now:?}");
     }
+
+    #[test]
+    fn what_was_declined_and_cancelled_after_it_had_counted_as_out_is_offered() {
+        let mut spread = spread(2, 1);
+        spread.declined(PeerId(1), &[Span::new(0, 2)]);
+        spread.accepted(Span::new(0, 2));
+        assert_eq!(offers(&mut spread, 0), []);
+        spread.cancelled(PeerId(0), Span::new(0, 2));
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2))]);
+    }
+
+    #[test]
+    fn what_is_declined_out_of_order_is_not_looked_at() {
+        let mut spread = spread(6, 1);
+        spread.declined(PeerId(1), &[Span::new(2, 2), Span::new(0, 2), Span::new(4, 2)]);
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2))]);
+        [0, 1].into_iter().for_each(|piece| spread.sent(PeerId(0), piece));
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(4, 2))]);
+    }
 }

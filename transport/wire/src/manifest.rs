@@ -228,6 +228,7 @@ mod tests {
         assert_eq!(cut(0, 5), [Span::new(0, 2), Span::new(2, 1), Span::new(3, 2)]);
         assert_eq!(cut(1, 1), [Span::new(1, 1)]);
         assert_eq!(cut(4, 100), [Span::new(4, 1)], "there is no more");
+        assert_eq!(cut(0, u32::MAX), cut(0, 5), "and it takes no time to find that out");
         assert_eq!(cut(5, 1), []);
     }
 
