@@ -80,14 +80,14 @@ struct Offer {
     /// Bytes of both.
     bytes: u64,
     offers: u8,
-    turn: Turn,
+    reason: Reason,
     /// When the rest is offered to another; never, while something is being sent.
     until: Option<Time>,
 }
 
 /// Why pieces are on offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
+enum Reason {
     /// Nobody has them, as far as is known.
     Due,
     /// Nothing else is left to offer.
@@ -211,7 +211,7 @@ impl Spread {
             });
         }
         // One that declines what is left anyway waits as long as others do for theirs, or it would be offered all of it.
-        let Some(offer) = self.open.get(&agent).filter(|offer| offer.turn == Turn::Due) else { return };
+        let Some(offer) = self.open.get(&agent).filter(|offer| offer.reason == Reason::Due) else { return };
         let closed: Vec<u32> =
             offer.unasked.iter().copied().filter(|piece| self.declined.contains(*piece)).collect();
         closed.into_iter().for_each(|piece| self.close(agent, piece));
@@ -243,15 +243,15 @@ impl Spread {
             return None;
         }
         let due = self.again().or_else(|| self.fresh().map(|span| (span, 0)));
-        let due = due.map(|(span, offers)| (span, offers, Turn::Due));
-        let (span, offers, turn) =
-            due.or_else(|| self.put_off().map(|span| (span, MOST_OFFERS, Turn::PutOff)))?;
+        let due = due.map(|(span, offers)| (span, offers, Reason::Due));
+        let (span, offers, reason) =
+            due.or_else(|| self.put_off().map(|span| (span, MOST_OFFERS, Reason::PutOff)))?;
         let agent = self.turn.pop_front()?;
         let bytes = self.bytes(span);
         self.open_bytes += bytes;
         let until = Some(now + self.settings.patience);
         let (unasked, asked) = (span.range().collect(), BTreeSet::new());
-        self.open.insert(agent, Offer { unasked, asked, bytes, offers: offers + 1, turn, until });
+        self.open.insert(agent, Offer { unasked, asked, bytes, offers: offers + 1, reason, until });
         Some((agent, span))
     }
 

@@ -195,6 +195,16 @@ mod tests {
         )
     }
 
+    /// So many seek it.
+    fn herd(now: Instant, digest: Digest, count: u32) -> Registry {
+        let mut registry = Registry::new(TTL);
+        for number in 1..=count {
+            let (node, addr) = node(number);
+            registry.note(now, digest, &node, addr, Goal::Seek);
+        }
+        registry
+    }
+
     fn check(registry: &mut Registry, now: Instant, digest: &Digest, asker: u32, others: &[u32]) {
         let mut rng = StdRng::seed_from_u64(1);
         let found = registry.neighbours(now, digest, &node(asker).0, &mut rng);
@@ -206,11 +216,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn everybody_learns_of_everybody_else_until_their_time_is_over() {
         let (now, digest) = (Instant::now(), Digest::of(b"x"));
-        let mut registry = Registry::new(TTL);
-        for number in 1..=3 {
-            let (node, addr) = node(number);
-            registry.note(now, digest, &node, addr, Goal::Seek);
-        }
+        let mut registry = herd(now, digest, 3);
         check(&mut registry, now, &digest, 1, &[2, 3]);
         check(&mut registry, now, &Digest::of(b"y"), 1, &[]);
         let (two, addr) = node(2);
@@ -232,11 +238,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn of_many_only_some_are_named_and_others_to_others() {
         let (now, digest) = (Instant::now(), Digest::of(b"x"));
-        let mut registry = Registry::new(TTL);
-        for number in 1..=200 {
-            let (node, addr) = node(number);
-            registry.note(now, digest, &node, addr, Goal::Seek);
-        }
+        let mut registry = herd(now, digest, 200);
         let mut rng = StdRng::seed_from_u64(1);
         let few = AcquaintSettings::default();
         let first = registry.neighbours(now, &digest, &node(1).0, &mut rng);
@@ -254,11 +256,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_is_not_noted_is_named_some_by_lot_and_who_is_forgotten_is_named_to_nobody() {
         let (now, digest) = (Instant::now(), Digest::of(b"x"));
-        let mut registry = Registry::new(TTL);
-        for number in 1..=40 {
-            let (node, addr) = node(number);
-            registry.note(now, digest, &node, addr, Goal::Seek);
-        }
+        let mut registry = herd(now, digest, 40);
         let mut rng = StdRng::seed_from_u64(1);
         let by_lot = registry.neighbours(now, &digest, &node(41).0, &mut rng);
         assert_eq!(by_lot.len(), AcquaintSettings::default().wanted(40), "who is not noted asks some, too");
