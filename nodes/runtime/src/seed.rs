@@ -4,14 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rdcq_env::Env;
 use rdcq_store::ContentStore;
-use rdcq_swarm::Claim;
+use rdcq_swarm::{Asked, Claim};
 use rdcq_transport::{IncomingCall, Refusal};
 use rdcq_wire::message::{Complete, Decline, Declined, Failure, Have, Watch};
 use rdcq_wire::{Digest, ErrorCode, List, Role};
 
 use crate::Uploads;
 use crate::content::{self, Wanted};
-use crate::spreads::{Asked, Seat, Spreads};
+use crate::spreads::{Seat, Spreads};
 use crate::uploads::UnderWay;
 
 /// Serves whole content to agents. Each is offered other pieces, for an agent knows only some of those that fetch the same, and
@@ -42,9 +42,7 @@ impl Seed {
     /// Answers [`Decline`]: what comes to an agent from others is not offered before the rest.
     pub async fn decline(&self, mut call: IncomingCall) -> Result<(), Refusal> {
         let Decline { digest, spans } = call.request()?;
-        if let Some(content) = self.spreads.of(&digest) {
-            content.declined(&call.peer().node, &spans);
-        }
+        self.spreads.declined(&digest, &call.peer().node, &spans);
         call.reply(&Declined {}, Vec::new()).await
     }
 
@@ -82,22 +80,23 @@ impl Seed {
     /// Waits until it is an agent's turn.
     async fn admit(&self, call: &mut IncomingCall, wanted: &Wanted) -> Result<(), Refusal> {
         let (node, span) = (call.peer().node.clone(), wanted.span);
-        let Some(content) = self.spreads.of(&wanted.digest) else { return Ok(()) };
-        let asked = content.asked(&node, span);
+        let digest = wanted.digest;
+        // Who does not listen fetches with nobody, and has nobody else to ask.
+        let Some(asked) = self.spreads.asked(&digest, &node, span) else { return Ok(()) };
         let claim = match asked {
             Asked::Offered => Claim::Offered,
-            Asked::Otherwise => Claim::Usual,
-            Asked::Alone => return Ok(()),
+            Asked::Due => Claim::Due,
+            Asked::Out => Claim::Usual,
         };
         let under_way = Arc::new(Mutex::new(None));
         let told = {
-            let (content, under_way) = (Arc::clone(&content), Arc::clone(&under_way));
+            let (spreads, under_way) = (self.spreads.clone(), Arc::clone(&under_way));
             move |end| {
                 let under_way: Option<UnderWay> = locked(&under_way).take();
                 if let Some(under_way) = under_way {
                     under_way.end(end);
                 }
-                content.ended(&node, span, end);
+                spreads.ended(&digest, &node, span, end);
             }
         };
         match claim {
@@ -107,13 +106,13 @@ impl Seed {
                 let turn = self.uploads.admit(call, claim, wanted).await?;
                 *locked(&under_way) = Some(turn);
             }
-            Claim::Usual => {
+            Claim::Usual | Claim::Due => {
                 let turn = self.uploads.admit(call, claim, wanted).await?;
                 *locked(&under_way) = Some(turn);
                 call.on_end(told);
             }
         }
-        content.accepted(asked, span, self.uploads.rate(), call.round_trip());
+        self.spreads.accepted(&digest, asked, span, self.uploads.rate(), call.round_trip());
         Ok(())
     }
 }

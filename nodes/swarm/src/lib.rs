@@ -43,7 +43,7 @@ pub use event::{Action, Event, Failure, PeerId, PeerKind, RequestId};
 pub use gather::gathering;
 pub use report::Report;
 pub use settings::{Settings, WindowSettings};
-pub use spread::{Spread, SpreadSettings};
+pub use spread::{Asked, OnOffer, Spread, SpreadSettings};
 pub use swarm::Swarm;
 pub use time::Time;
 pub use uploads::{Claim, Ended, Ticket, Turn, Upload, UploadSettings, Uploads};

@@ -1,6 +1,7 @@
 //! The origin's side: which agent is offered which pieces.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::{AddAssign, SubAssign};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::time::Time;
 /// How an origin spreads a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpreadSettings {
-    /// What is on offer at once, in bytes: what the origin's link carries in the time in which an offer is taken up.
+    /// What is on offer at once of all blobs, in bytes: what the origin's link carries in the time in which an offer is taken up.
     pub open_bytes: u64,
     /// On offer at once are at least so many spans, or one agent that does not take its own would hold the link up.
     pub open_spans: usize,
@@ -41,6 +42,40 @@ const LONGEST_SHARE: u64 = 1024 * 1024;
 
 /// An offer is made to so many agents, one after the other; nobody having taken it, the agents have it from elsewhere.
 const MOST_OFFERS: u8 = 8;
+
+/// What an agent asks an origin for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// What it is offered, for the first time.
+    Offered,
+    /// What is or will be offered, as likely as not to somebody else.
+    Due,
+    /// What others have had, or say they have.
+    Out,
+}
+
+/// What an origin has on offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OnOffer {
+    /// Bytes that are offered, or asked for and not yet sent.
+    pub bytes: u64,
+    /// Offers, each a run of pieces for one agent.
+    pub spans: usize,
+}
+
+impl AddAssign for OnOffer {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.spans += other.spans;
+    }
+}
+
+impl SubAssign for OnOffer {
+    fn sub_assign(&mut self, other: Self) {
+        self.bytes -= other.bytes;
+        self.spans -= other.spans;
+    }
+}
 
 /// Gives each agent other pieces to fetch from an origin, so that little more than one copy leaves it, however many the agents
 /// and however few of them know of one another. Its driver tells the agents of what they are offered as of pieces that the
@@ -154,18 +189,20 @@ impl Spread {
         }
     }
 
-    /// An agent asks for something. Says whether that is of its offer, and was not asked for before.
-    pub fn asked(&mut self, agent: PeerId, span: Span) -> bool {
-        let Some(offer) = self.open.get_mut(&agent) else { return false };
-        if !span.range().all(|piece| offer.unasked.contains(&piece)) {
-            return false;
+    /// An agent asks for something.
+    pub fn asked(&mut self, agent: PeerId, span: Span) -> Asked {
+        let is_offered = |offer: &&mut Offer| span.range().all(|piece| offer.unasked.contains(&piece));
+        if let Some(offer) = self.open.get_mut(&agent).filter(is_offered) {
+            for piece in span.range() {
+                offer.unasked.remove(&piece);
+                offer.asked.insert(piece);
+            }
+            offer.until = None;
+            return Asked::Offered;
         }
-        for piece in span.range() {
-            offer.unasked.remove(&piece);
-            offer.asked.insert(piece);
-        }
-        offer.until = None;
-        true
+        let known = span.first.0..span.range().end.min(self.lengths.len() as u32);
+        let is_due = self.agents.len() > 1 && known.into_iter().any(|piece| self.is_due(piece));
+        if is_due { Asked::Due } else { Asked::Out }
     }
 
     /// The origin will send what an agent has asked for.
@@ -234,12 +271,22 @@ impl Spread {
         }
     }
 
-    /// What to offer to whom next; `None` until something happens, or time does.
-    pub fn poll_offer(&mut self, now: Time) -> Option<(PeerId, Span)> {
+    /// What of this blob is on offer.
+    pub fn on_offer(&self) -> OnOffer {
+        OnOffer { bytes: self.open_bytes, spans: self.open.len() }
+    }
+
+    /// Whether nothing is to be offered for now, as the way out has enough to do with this blob and with what is on offer `beside` it.
+    pub fn has_plenty(&self, beside: OnOffer) -> bool {
+        let mut all = self.on_offer();
+        all += beside;
+        all.bytes >= self.settings.open_bytes && all.spans >= self.settings.open_spans
+    }
+
+    /// What to offer to whom next, while so much of other blobs is on offer; `None` until something happens, or time does.
+    pub fn poll_offer(&mut self, now: Time, beside: OnOffer) -> Option<(PeerId, Span)> {
         self.now = self.now.max(now);
-        let plenty =
-            self.open_bytes >= self.settings.open_bytes && self.open.len() >= self.settings.open_spans;
-        if plenty || self.turn.is_empty() {
+        if self.has_plenty(beside) || self.turn.is_empty() {
             return None;
         }
         let due = self.again().or_else(|| self.fresh().map(|span| (span, 0)));
@@ -381,7 +428,8 @@ mod tests {
 
     fn offers(spread: &mut Spread, at: u64) -> Vec<(u32, Span)> {
         let now = Time(Duration::from_secs(at));
-        std::iter::from_fn(|| spread.poll_offer(now).map(|(agent, span)| (agent.0, span))).collect()
+        std::iter::from_fn(|| spread.poll_offer(now, OnOffer::default()).map(|(agent, span)| (agent.0, span)))
+            .collect()
     }
 
     #[test]
@@ -400,8 +448,8 @@ mod tests {
     fn what_is_taken_up_in_part_is_offered_to_another_for_the_rest() {
         let mut spread = spread(2, 2);
         assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2))]);
-        assert!(spread.asked(PeerId(0), Span::new(0, 1)));
-        assert!(!spread.asked(PeerId(0), Span::new(0, 1)), "once is enough");
+        assert_eq!(spread.asked(PeerId(0), Span::new(0, 1)), Asked::Offered);
+        assert_eq!(spread.asked(PeerId(0), Span::new(0, 1)), Asked::Due, "once is enough");
         spread.handle_timeout(Time(Duration::from_secs(5)));
         assert_eq!(offers(&mut spread, 5), [], "it is being sent");
         spread.sent(PeerId(0), 0);
@@ -413,7 +461,7 @@ mod tests {
     fn one_lost_piece_of_an_offer_leaves_the_others() {
         let mut spread = spread(2, 2);
         assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2))]);
-        (0..2).for_each(|piece| assert!(spread.asked(PeerId(0), Span::new(piece, 1))));
+        (0..2).for_each(|piece| assert_eq!(spread.asked(PeerId(0), Span::new(piece, 1)), Asked::Offered));
         spread.cancelled(PeerId(0), Span::new(0, 1));
         assert_eq!(offers(&mut spread, 0), [(1, Span::new(0, 1))]);
         spread.sent(PeerId(0), 1);
@@ -446,7 +494,8 @@ mod tests {
         assert_eq!(offers(&mut spread, 0), [(0, Span::new(5, 1))]);
         spread.cancelled(PeerId(1), Span::new(2, 2));
         assert_eq!(offers(&mut spread, 0), [(1, Span::new(2, 2))]);
-        assert!(spread.asked(PeerId(0), Span::new(5, 1)) && spread.asked(PeerId(1), Span::new(2, 2)));
+        assert_eq!(spread.asked(PeerId(0), Span::new(5, 1)), Asked::Offered);
+        assert_eq!(spread.asked(PeerId(1), Span::new(2, 2)), Asked::Offered);
         spread.cancelled(PeerId(1), Span::new(2, 2));
         spread.sent(PeerId(0), 5);
         assert_eq!(offers(&mut spread, 0), [(1, Span::new(2, 2))]);
@@ -469,7 +518,7 @@ mod tests {
     #[test]
     fn what_was_asked_for_without_an_offer_is_offered_to_nobody() {
         let mut spread = spread(4, 2);
-        assert!(!spread.asked(PeerId(0), Span::new(0, 3)));
+        assert_eq!(spread.asked(PeerId(0), Span::new(0, 3)), Asked::Due);
         spread.accepted(Span::new(0, 3));
         assert_eq!(offers(&mut spread, 0), [(0, Span::new(3, 1))]);
     }
@@ -481,10 +530,11 @@ mod tests {
         spread.declined(PeerId(0), &[Span::new(0, 2), Span::new(3, 2)]);
         // Who was offered a part of it may still ask.
         assert_eq!(offers(&mut spread, 0), [(2, Span::new(5, 2))]);
-        assert!(spread.asked(PeerId(1), Span::new(2, 2)));
+        assert_eq!(spread.asked(PeerId(1), Span::new(2, 2)), Asked::Offered);
         [2, 3].into_iter().for_each(|piece| spread.sent(PeerId(1), piece));
         assert_eq!(offers(&mut spread, 0), [(0, Span::new(7, 1))]);
-        assert!(spread.asked(PeerId(2), Span::new(5, 2)) && spread.asked(PeerId(0), Span::new(7, 1)));
+        assert_eq!(spread.asked(PeerId(2), Span::new(5, 2)), Asked::Offered);
+        assert_eq!(spread.asked(PeerId(0), Span::new(7, 1)), Asked::Offered);
         [5, 6].into_iter().for_each(|piece| spread.sent(PeerId(2), piece));
         spread.sent(PeerId(0), 7);
         assert!(!spread.is_out());
@@ -505,7 +555,8 @@ mod tests {
         assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2)), (1, Span::new(2, 2))]);
         spread.declined(PeerId(0), &[Span::new(0, u32::MAX), Span::new(u32::MAX, u32::MAX)]);
         assert_eq!(offers(&mut spread, 0), [(2, Span::new(0, 2))]);
-        assert!(spread.asked(PeerId(1), Span::new(2, 2)) && spread.asked(PeerId(2), Span::new(0, 2)));
+        assert_eq!(spread.asked(PeerId(1), Span::new(2, 2)), Asked::Offered);
+        assert_eq!(spread.asked(PeerId(2), Span::new(0, 2)), Asked::Offered);
         [2, 3].into_iter().for_each(|piece| spread.sent(PeerId(1), piece));
         [0, 1].into_iter().for_each(|piece| spread.sent(PeerId(2), piece));
         assert_eq!(offers(&mut spread, 0), [(0, Span::new(4, 2))], "in its turn, as it may have lost them");
@@ -517,7 +568,7 @@ mod tests {
         assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2))]);
         spread.declined(PeerId(1), &[Span::new(0, 2)]);
         assert_eq!(offers(&mut spread, 0), [], "it may yet be asked for");
-        assert!(spread.asked(PeerId(0), Span::new(0, 2)));
+        assert_eq!(spread.asked(PeerId(0), Span::new(0, 2)), Asked::Offered);
         spread.cancelled(PeerId(0), Span::new(0, 2));
         assert_eq!(offers(&mut spread, 0), [(1, Span::new(0, 2))]);
     }
@@ -528,7 +579,7 @@ mod tests {
         assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2)), (1, Span::new(2, 2))]);
         spread.declined(PeerId(0), &[Span::new(0, 4)]);
         assert_eq!(offers(&mut spread, 0), [(2, Span::new(0, 2))]);
-        assert!(spread.asked(PeerId(2), Span::new(0, 2)));
+        assert_eq!(spread.asked(PeerId(2), Span::new(0, 2)), Asked::Offered);
         assert_eq!(offers(&mut spread, 0), []);
         spread.left(PeerId(1));
         assert_eq!(offers(&mut spread, 0), [(0, Span::new(2, 2))]);
@@ -545,11 +596,11 @@ mod tests {
             now = Time(Duration::from_millis(500 * step));
             spread.handle_timeout(now);
             for (agent, span) in std::mem::take(&mut asking) {
-                assert!(spread.asked(agent, span));
+                assert_eq!(spread.asked(agent, span), Asked::Offered);
                 span.range().for_each(|piece| spread.sent(agent, piece));
                 sent += span.count;
             }
-            while let Some((agent, span)) = spread.poll_offer(now) {
+            while let Some((agent, span)) = spread.poll_offer(now, OnOffer::default()) {
                 match agent {
                     PeerId(0) => spread.declined(agent, &[Span::new(0, 40)]),
                     _ => asking.push((agent, span)),

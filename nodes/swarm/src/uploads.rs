@@ -43,6 +43,8 @@ const MOST_WAITING_EACH: usize = 64;
 const MOST_WAITING: usize = 4096;
 /// How long somebody is told to ask elsewhere, at least and at most.
 const RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(500);
+/// How long somebody is told to wait who will be offered something: an offer comes before that.
+const UNTIL_OFFERED: Duration = Duration::from_secs(1);
 
 /// What a node has under way to others, from the first byte sent until the last is acknowledged, how fast that goes, and what waits
 /// for it.
@@ -93,6 +95,8 @@ pub struct Upload {
 pub enum Claim {
     /// It may have the same of others.
     Usual,
+    /// It, or others of which it then has the same, will be offered what it asks for.
+    Due,
     /// It was offered what it asks for, and is served in any case.
     Offered,
 }
@@ -141,6 +145,9 @@ impl<K: Ord + Clone> Uploads<K> {
         if self.queue.is_empty() && self.has_room(now, by, upload) {
             self.begin(now, by, upload);
             return Turn::Now;
+        }
+        if upload.claim == Claim::Due {
+            return Turn::Elsewhere(UNTIL_OFFERED);
         }
         let own = self.queue.iter().filter(|(_, other, _)| other == by).count();
         let is_full = own >= MOST_WAITING_EACH || self.queue.len() >= MOST_WAITING;
@@ -314,6 +321,19 @@ mod tests {
         // Nobody overtakes who waits.
         assert_eq!(uploads.asked(at(1), &9, upload(PIECE)), elsewhere);
         assert_eq!((uploads.poll_begun(at(1)), uploads.poll_begun(at(1))), (Some(Ticket(0)), None));
+    }
+
+    #[test]
+    fn what_will_be_offered_is_served_where_there_is_room_and_never_waits() {
+        let mut uploads = uploads();
+        let due = Upload { claim: Claim::Due, ..upload(PIECE) };
+        let turns: Vec<Turn> = (0..5).map(|peer| uploads.asked(at(0), &peer, due)).collect();
+        let later = Turn::Elsewhere(UNTIL_OFFERED);
+        assert_eq!(turns, [Turn::Now, Turn::Now, Turn::Now, Turn::Now, later]);
+        for ms in (0..900).step_by(100) {
+            assert_eq!(uploads.asked(at(ms), &4, due), later);
+        }
+        assert_eq!(uploads.poll_timeout(), None, "nothing waits");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
-use rdcq_swarm::{Event, Failure, PeerId, PeerKind, Spread, SpreadSettings};
+use rdcq_swarm::{Asked, Event, Failure, OnOffer, PeerId, PeerKind, Spread, SpreadSettings};
 use rdcq_wire::Span;
 
 use super::{SOURCE, World};
@@ -48,7 +48,7 @@ impl World<'_> {
         if self.setting.origin == Origin::Open {
             return;
         }
-        while let Some((agent, span)) = self.spread.poll_offer(self.now) {
+        while let Some((agent, span)) = self.spread.poll_offer(self.now, OnOffer::default()) {
             self.message(SOURCE, agent.0);
             let told = Happening::ToldTo { to: agent.0, by: SOURCE, spans: [span].into() };
             self.after(self.setting.latency, told);
@@ -79,7 +79,7 @@ impl World<'_> {
         if self.setting.origin == Origin::Open {
             return None;
         }
-        let takes_offer = self.spread.asked(PeerId(agent), span);
+        let takes_offer = self.spread.asked(PeerId(agent), span) == Asked::Offered;
         let refuses = !takes_offer && self.wait_for_others(SOURCE, agent) > MOST_WAIT;
         if !refuses && !takes_offer {
             self.spread.accepted(span);
