@@ -1,7 +1,8 @@
 //! What happens, in the order of its times.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rdcq_swarm::{Failure, RequestId, Time};
 use rdcq_wire::Span;
@@ -99,33 +100,59 @@ pub(super) enum Happening {
     },
 }
 
-/// When something is due, how many were added before it, and where it is kept.
-type Entry = Reverse<(Time, u64, u32)>;
+/// Something that is due at a time, in nanoseconds, before which so many things were added.
+struct Entry {
+    at: u64,
+    made: u64,
+    happening: Happening,
+}
 
-/// What is to happen. Large swarms have hundreds of thousands of things ahead: what is moved about to keep them in order is small.
+impl Entry {
+    const fn order(&self) -> (u64, u64) {
+        (self.at, self.made)
+    }
+}
+
+/// The logarithm of a slot's length in nanoseconds. Large swarms have hundreds of things happen in as many microseconds.
+const SLOT: u32 = 13;
+
+/// What is to happen. Large swarms have hundreds of thousands of things ahead: only those of the current slot of time are in
+/// order, others wait in the slots of theirs.
 #[derive(Default)]
 pub(super) struct Agenda {
-    entries: BinaryHeap<Entry>,
-    happenings: Vec<Option<Happening>>,
-    free: Vec<u32>,
+    /// The current slot's, the latest first.
+    current: Vec<Entry>,
+    slot: u64,
+    later: BTreeMap<u64, Vec<Entry>>,
+    /// What slots that are over have left.
+    spare: Vec<Vec<Entry>>,
     made: u64,
 }
 
 impl Agenda {
+    /// Nothing is added before what has happened.
     pub(super) fn add(&mut self, at: Time, happening: Happening) {
         self.made += 1;
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.happenings.push(None);
-            self.happenings.len() as u32 - 1
-        });
-        self.happenings[place as usize] = Some(happening);
-        self.entries.push(Reverse((at, self.made, place)));
+        let at = at.0.as_nanos() as u64;
+        let entry = Entry { at, made: self.made, happening };
+        if at >> SLOT <= self.slot {
+            let place = self.current.partition_point(|other| other.order() > entry.order());
+            self.current.insert(place, entry);
+        } else {
+            let spare = &mut self.spare;
+            self.later.entry(at >> SLOT).or_insert_with(|| spare.pop().unwrap_or_default()).push(entry);
+        }
     }
 
     /// The earliest, and of two at a time the one that was added first.
     pub(super) fn next(&mut self) -> Option<(Time, Happening)> {
-        let Reverse((at, _, place)) = self.entries.pop()?;
-        self.free.push(place);
-        self.happenings[place as usize].take().map(|happening| (at, happening))
+        if self.current.is_empty() {
+            let (slot, mut entries) = self.later.pop_first()?;
+            entries.sort_unstable_by_key(|entry| Reverse(entry.order()));
+            self.slot = slot;
+            self.spare.push(std::mem::replace(&mut self.current, entries));
+        }
+        let Entry { at, happening, .. } = self.current.pop()?;
+        Some((Time(Duration::from_nanos(at)), happening))
     }
 }
