@@ -11,6 +11,7 @@ mod links;
 mod outcome;
 mod run;
 mod setting;
+mod unread;
 
 pub use faults::Faults;
 pub use invariants::{check, small};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rdcq_swarm::{Acquaintances, Action, Event, PeerId, PeerKind, Spread, Time};
+use rdcq_swarm::{Acquaintances, Action, Event, PeerId, PeerKind, Spread, Swarm, Time};
 use rdcq_wire::Span;
 use rdcq_wire::message::Have;
 
@@ -20,6 +20,7 @@ use super::happening::{Agenda, Happening};
 use super::links::{Downlink, Uplink};
 use super::outcome::Outcome;
 use super::setting::Setting;
+use super::unread::Unread;
 
 /// The source's number; agents come after it.
 const SOURCE: u32 = 0;
@@ -34,6 +35,7 @@ struct World<'a> {
     spread: Spread,
     source_due: Option<Time>,
     agents: Vec<Agent>,
+    unread: Unread,
     tracker: Acquaintances<u32>,
     rng: StdRng,
     outcome: Outcome,
@@ -81,6 +83,7 @@ impl<'a> World<'a> {
             source_due: None,
             lengths,
             uplinks,
+            unread: Unread::new(setting.agents),
             agents,
             tracker: Acquaintances::new(setting.acquaint),
             rng,
@@ -191,9 +194,20 @@ impl<'a> World<'a> {
         self.after(self.setting.latency, Happening::ToldTo { to, by, spans });
     }
 
+    /// The scheduler of an agent that lacks something, which knows all that the agent was told.
+    fn swarm(&mut self, number: u32) -> Option<&mut Swarm> {
+        let swarm = self.agents[number as usize - 1].swarm.as_deref_mut()?;
+        let news = self.unread.of(number);
+        if !news.is_empty() {
+            swarm.handle_news(self.now, news);
+            news.clear();
+        }
+        Some(swarm)
+    }
+
     fn tell_swarm(&mut self, agent: u32, event: Event) {
         let now = self.now;
-        let Some(swarm) = &mut self.agent(agent).swarm else { return };
+        let Some(swarm) = self.swarm(agent) else { return };
         swarm.handle_event(now, event);
         self.act(agent);
     }
@@ -242,6 +256,7 @@ impl<'a> World<'a> {
         if self.setting.is_checked {
             swarm.assert_invariants();
         }
+        self.unread.matters(number, swarm.news_matters_from());
         // One that is due too early is looked at once more for nothing; that costs less than one for every change.
         let due = swarm.poll_timeout().map(|due| due.max(now));
         if let Some(at) = due.filter(|at| agent.due.is_none_or(|due| *at < due)) {
@@ -255,7 +270,7 @@ impl<'a> World<'a> {
         let now = self.now;
         let Some(agent) = self.alive(number, life).filter(|agent| agent.due == Some(now)) else { return };
         agent.due = None;
-        if let Some(swarm) = &mut agent.swarm {
+        if let Some(swarm) = self.swarm(number) {
             swarm.handle_timeout(now);
             self.act(number);
         }

@@ -127,6 +127,13 @@ impl Swarm {
         self.check();
     }
 
+    /// Takes in what agents hold, as an [`Event::PeerHas`] for each span does.
+    pub fn handle_news(&mut self, now: Time, news: &[(PeerId, Span)]) {
+        self.now = self.now.max(now);
+        news.iter().for_each(|(peer, span)| self.peer_has(*peer, &[*span]));
+        self.check();
+    }
+
     /// Takes in that time has passed; due when [`Self::poll_timeout`] says, harmless at any other time.
     pub fn handle_timeout(&mut self, now: Time) {
         self.now = self.now.max(now);

@@ -26,6 +26,7 @@ impl World<'_> {
         others.dedup();
         agent.die();
         let fate = agent.fate;
+        self.unread.forget(number);
         self.uplinks[number as usize].clear();
         let seen_after = match fate {
             // Its host says that the connection is no more.

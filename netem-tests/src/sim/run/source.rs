@@ -33,7 +33,7 @@ impl World<'_> {
         let peer = PeerId(SOURCE);
         let now = self.now;
         if self.setting.origin == Origin::Spreads
-            && let Some(swarm) = &mut self.agents[agent as usize - 1].swarm
+            && let Some(swarm) = self.swarm(agent)
         {
             // Its first word, that it offers nothing yet, comes with the connection.
             swarm.handle_event(now, Event::PeerJoined { peer, kind: PeerKind::Origin });

@@ -132,8 +132,10 @@ impl World<'_> {
     /// Bytes of a piece come in, and do so until it is there.
     pub(super) fn comes(&mut self, job: Job, until: Time) {
         let now = self.now;
-        let Some(agent) = self.alive(job.to, job.life) else { return };
-        if let Some(swarm) = &mut agent.swarm {
+        if self.alive(job.to, job.life).is_none() {
+            return;
+        }
+        if let Some(swarm) = self.swarm(job.to) {
             swarm.handle_event(now, Event::Progress { request: job.request });
         }
         if now + STILL_COMES < until {
@@ -160,15 +162,16 @@ impl World<'_> {
                 Event::RequestFailed { request: job.request, failure: Failure::WrongBytes },
             );
         }
-        let Some(swarm) = &mut agent.swarm else {
+        let Some(swarm) = self.swarm(job.to) else {
             self.outcome.received_bytes += u64::from(length);
             self.outcome.duplicate_bytes += u64::from(length);
             return;
         };
         swarm.handle_event(now, Event::PieceVerified { request: job.request, piece: index });
+        let is_complete = is_new && swarm.is_complete();
+        let agent = self.agent(job.to);
         // A request's pieces come in order.
         agent.open.retain(|(open, _, span)| *open != job.request || span.range().end != job.piece + 1);
-        let is_complete = is_new && swarm.is_complete();
         if is_new {
             agent.will_tell(index);
             agent.received += u64::from(length);
@@ -187,6 +190,7 @@ impl World<'_> {
     fn finish(&mut self, number: u32) {
         let now = self.now;
         self.agent(number).finish(now);
+        self.unread.forget(number);
         self.outcome.unfinished -= u32::from(self.is_awaited(number));
         self.spread.left(PeerId(number));
     }
@@ -210,6 +214,7 @@ impl World<'_> {
 
     pub(super) fn tell_watchers(&mut self, number: u32, life: u16) {
         let (now, latency) = (self.now, self.setting.latency);
+        self.swarm(number);
         let Some(agent) = self.alive(number, life).filter(|agent| agent.tells_at == Some(now)) else {
             return;
         };
@@ -230,9 +235,12 @@ impl World<'_> {
             return;
         }
         for watcher in to {
+            if self.unread.puts_aside(*watcher, now, by, spans) {
+                continue;
+            }
             let agent = self.agent(*watcher);
             let hears = agent.hears.contains(&by);
-            let Some(swarm) = agent.swarm.as_mut().filter(|_| hears) else { continue };
+            let Some(swarm) = self.swarm(*watcher).filter(|_| hears) else { continue };
             swarm.handle_event(now, Event::PeerHas { peer: PeerId(by), spans: spans.to_vec() });
             self.act(*watcher);
         }

@@ -45,6 +45,24 @@ impl Swarm {
         if matters { overdue.filter(|due| *due > self.now).min() } else { None }
     }
 
+    /// From when on news of what an agent holds can change what is done, once there is nothing more to do now. What comes before
+    /// then may as well be told later, together with what happens next.
+    pub fn news_matters_from(&self) -> Time {
+        // What is asked of an origin that does not spread gives way to agents.
+        let gives_way = |origin: &Peer| origin.offer != Offer::Part && !origin.open.is_empty();
+        let is_busy = self.pieces.wanted_count() > 0 && !self.agents_have_room();
+        if !is_busy
+            || !self.outbox.is_empty()
+            || self.peers.any_origin_worthwhile()
+            || self.peers.origins().any(|(_, origin)| gives_way(origin))
+        {
+            return self.now;
+        }
+        // What is overdue makes room for more.
+        let agents = self.requests.values().filter(|request| request.kind == PeerKind::Agent);
+        agents.map(|request| request.overdue_at).filter(|due| *due > self.now).min().unwrap_or(NEVER)
+    }
+
     /// An agent has a piece that is in flight to us: where it is also what an origin was asked for, cancels what has not
     /// begun to arrive, and begins elsewhere next time, or both would walk on side by side and fetch everything twice.
     pub(super) fn give_way_at_origins(&mut self) {
