@@ -73,6 +73,37 @@ impl Bits {
         self.words.iter().zip(&second.words).zip(&third.words).map(|((a, b), c)| a & b & c)
     }
 
+    /// The first so many pieces in both sets, from `start` upward and then from the first: a word at a time, with the number of the
+    /// word.
+    pub(crate) fn sample_common(&self, other: &Self, start: u32, most: u32) -> Vec<(u32, u64)> {
+        let (words, first) = (self.words.len(), (start / WORD) as usize);
+        let low = bit(start) - 1;
+        let mut left = most;
+        let mut sample = Vec::with_capacity(words.min(most as usize) + 1);
+        // The start's word comes twice: first for what is above the start, at the end for what is below.
+        for step in 0..=words {
+            let index = if first + step < words { first + step } else { first + step - words };
+            let both = self.words[index] & other.words[index];
+            let word = match step {
+                0 => both & !low,
+                last if last == words => both & low,
+                _ => both,
+            };
+            if word == 0 {
+                continue;
+            }
+            let count = word.count_ones();
+            if count >= left {
+                let beyond = ones(word, 0).nth(left as usize).map_or(0, |beyond| u64::MAX << beyond);
+                sample.push((index as u32, word & !beyond));
+                break;
+            }
+            left -= count;
+            sample.push((index as u32, word));
+        }
+        sample
+    }
+
     /// The pieces in both sets, from `start` upward and then from the first.
     pub(crate) fn common_from<'a>(&'a self, other: &'a Self, start: u32) -> impl Iterator<Item = u32> + 'a {
         let (words, first) = (self.words.len(), (start / WORD) as usize);
@@ -101,6 +132,12 @@ impl Bits {
         }
         None
     }
+}
+
+/// The pieces of a word that pass a test.
+pub(crate) fn keep(word: u64, index: u32, mut test: impl FnMut(u32) -> bool) -> u64 {
+    let failed = ones(word, index * WORD).filter(|piece| !test(*piece));
+    failed.fold(word, |word, piece| word & !bit(piece))
 }
 
 const fn bit(piece: u32) -> u64 {

@@ -35,6 +35,7 @@ mod request;
 mod settings;
 mod spread;
 mod swarm;
+mod tally;
 mod time;
 mod uploads;
 

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use rdcq_wire::{PieceIndex, PieceSet, Span};
 
-use crate::bits::Bits;
+use crate::bits::{self, Bits};
+use crate::tally::Tally;
 
-/// A piece is in flight at most this often: once, and once more in the end game.
-const MOST_FLIGHTS: u8 = 2;
 /// How many pieces a search for the rarest looks at, from a random start: a sample is as good and bounds the cost.
-const SAMPLE_PIECES: usize = 256;
+const SAMPLE_PIECES: u32 = 256;
 /// How far a search for a lonely place looks to either side.
 const SOLITUDE_PIECES: u32 = 256;
 
@@ -26,9 +25,11 @@ pub(crate) struct Pieces {
     /// Held by no usable agent.
     unheld: Bits,
     all: Bits,
-    flights: Vec<u8>,
+    /// In flight, and in flight twice.
+    flying: Bits,
+    twice: Bits,
     /// How many usable agents hold each piece.
-    holders: Vec<u32>,
+    holders: Tally,
 }
 
 impl Pieces {
@@ -43,8 +44,9 @@ impl Pieces {
         Self {
             longest: lengths.iter().copied().max().unwrap_or_default().into(),
             mean_length: total.div_ceil(lengths.len().max(1) as u64),
-            flights: vec![0; lengths.len()],
-            holders: vec![0; lengths.len()],
+            flying: Bits::empty(count),
+            twice: Bits::empty(count),
+            holders: Tally::new(count),
             unheld: Bits::full(count),
             all: Bits::full(count),
             wanted_count: count - have.len(),
@@ -83,7 +85,7 @@ impl Pieces {
     }
 
     pub(crate) fn flights(&self, piece: u32) -> u8 {
-        self.flights[piece as usize]
+        u8::from(self.flying.contains(piece)) + u8::from(self.twice.contains(piece))
     }
 
     /// Whether some usable agent holds the piece.
@@ -93,25 +95,27 @@ impl Pieces {
 
     /// One more usable agent holds the piece.
     pub(crate) fn gain_holder(&mut self, piece: u32) {
-        self.holders[piece as usize] += 1;
+        self.holders.increment(piece);
         self.unheld.remove(piece);
     }
 
     /// One usable agent fewer holds the piece.
     pub(crate) fn lose_holder(&mut self, piece: u32) {
-        let holders = &mut self.holders[piece as usize];
-        debug_assert!(*holders > 0, "piece {piece} had a holder to lose");
-        *holders -= 1;
-        if *holders == 0 {
+        debug_assert!(self.holders.of(piece) > 0, "piece {piece} had a holder to lose");
+        self.holders.decrement(piece);
+        if self.holders.of(piece) == 0 {
             self.unheld.insert(piece);
         }
     }
 
-    /// The piece is asked for.
+    /// The piece is asked for: at most once, and once more in the end game.
     pub(crate) fn depart(&mut self, piece: u32) {
         debug_assert!(!self.have.contains(PieceIndex(piece)), "piece {piece} is verified and asked for");
-        self.flights[piece as usize] += 1;
-        debug_assert!(self.flights(piece) <= MOST_FLIGHTS, "piece {piece} is in flight too often");
+        debug_assert!(!self.twice.contains(piece), "piece {piece} is in flight too often");
+        if self.flying.contains(piece) {
+            self.twice.insert(piece);
+        }
+        self.flying.insert(piece);
         if self.wanted.contains(piece) {
             self.wanted.remove(piece);
             self.wanted_count -= 1;
@@ -121,8 +125,11 @@ impl Pieces {
     /// One request for the piece is over; it is wanted again unless it is held or asked elsewhere.
     pub(crate) fn land(&mut self, piece: u32) {
         debug_assert!(self.flights(piece) > 0, "piece {piece} was in flight");
-        self.flights[piece as usize] -= 1;
-        let wanted = self.flights(piece) == 0 && !self.have.contains(PieceIndex(piece));
+        if self.twice.contains(piece) {
+            return self.twice.remove(piece);
+        }
+        self.flying.remove(piece);
+        let wanted = !self.have.contains(PieceIndex(piece));
         if wanted {
             debug_assert!(!self.wanted.contains(piece), "piece {piece} was in flight and wanted");
             self.wanted.insert(piece);
@@ -141,17 +148,13 @@ impl Pieces {
 
     /// The rarest wanted piece of `among` with at most `room` bytes, from a sample that begins at `start`.
     pub(crate) fn rarest(&self, among: &Bits, start: u32, room: u64) -> Option<u32> {
-        let mut best: Option<(u32, u32)> = None;
-        for piece in self.wanted.common_from(among, start).take(SAMPLE_PIECES) {
-            let holders = self.holders[piece as usize];
-            if u64::from(self.length(piece)) <= room && best.is_none_or(|(least, _)| holders < least) {
-                best = Some((holders, piece));
-                if holders <= 1 {
-                    break;
-                }
+        let mut sample = self.wanted.sample_common(among, start, SAMPLE_PIECES);
+        if room < self.longest {
+            for (word, pieces) in &mut sample {
+                *pieces = bits::keep(*pieces, *word, |piece| u64::from(self.length(piece)) <= room);
             }
         }
-        best.map(|(_, piece)| piece)
+        self.holders.fewest(&mut sample)
     }
 
     /// The wanted pieces of `among`.
@@ -197,12 +200,12 @@ impl Pieces {
     /// at most `bytes`; always the first.
     pub(crate) fn span_from(&self, first: u32, among: &Bits, bytes: u64) -> Span {
         debug_assert!(self.wanted.contains(first) && among.contains(first), "piece {first} may be asked for");
-        let holders = self.holders[first as usize];
+        let holders = self.holders.of(first);
         let mut total = u64::from(self.length(first));
         let more = (first + 1..self.count()).take_while(|piece| {
             let fits = self.wanted.contains(*piece)
                 && among.contains(*piece)
-                && self.holders[*piece as usize] <= holders
+                && self.holders.of(*piece) <= holders
                 && total + u64::from(self.length(*piece)) <= bytes;
             total += u64::from(self.length(*piece));
             fits
