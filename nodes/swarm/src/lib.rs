@@ -32,6 +32,7 @@ mod peers;
 mod pieces;
 mod report;
 mod request;
+mod requests;
 mod settings;
 mod spread;
 mod swarm;

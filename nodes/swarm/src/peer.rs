@@ -170,8 +170,13 @@ impl Peer {
         self.has_delivered = true;
     }
 
-    /// When something about the peer is due, apart from its silence.
-    pub(crate) const fn due(&self) -> Option<Time> {
+    /// When something about the peer is due, if `silence` is borne.
+    pub(crate) fn due(&self, silence: Duration) -> Option<Time> {
+        [self.silent_at(silence), self.rests_until()].into_iter().flatten().min()
+    }
+
+    /// Until when it is left alone.
+    pub(crate) const fn rests_until(&self) -> Option<Time> {
         match self.standing {
             Standing::Good => None,
             Standing::Pausing { until } | Standing::GivenUp { until } => Some(until),

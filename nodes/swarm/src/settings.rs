@@ -43,6 +43,14 @@ pub struct WindowSettings {
     pub queue: Duration,
 }
 
+impl WindowSettings {
+    /// The same for a blob whose pieces have this length.
+    pub(crate) fn of_blob(self, piece: u64) -> Self {
+        let least = u64::from(self.min_pieces) * piece;
+        Self { min_bytes: self.min_bytes.max(least), ..self }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

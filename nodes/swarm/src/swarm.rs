@@ -4,9 +4,8 @@ mod choose;
 mod invariants;
 mod standing;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -16,16 +15,16 @@ use crate::bits::Bits;
 use crate::event::{Action, Event, Failure, PeerId, PeerKind, RequestId};
 use crate::pace::Pace;
 use crate::peer::{Offer, Standing};
-use crate::peers::Peers;
+use crate::peers::{Limits, Peers};
 use crate::pieces::Pieces;
 use crate::report::Report;
-use crate::request::{Answer, Request, Waste};
+use crate::request::{Answer, Waste};
+use crate::requests::Requests;
 use crate::settings::{Settings, WindowSettings};
-use crate::time::Time;
+use crate::time::{NEVER, Time};
 
 /// How many ended requests are remembered: what a sender had under way when it was cancelled is still its own.
 const REMEMBERED_REQUESTS: usize = 256;
-const NEVER: Time = Time(Duration::MAX);
 /// How many spans of one announcement are looked at; an honest peer needs at most one for every second piece.
 const MAX_ANNOUNCED_SPANS: usize = 131_072;
 
@@ -58,7 +57,7 @@ pub struct Swarm {
     /// Agents that are neither given up nor gone.
     usable_agents: u32,
     banned: BTreeSet<PeerId>,
-    requests: BTreeMap<RequestId, Request>,
+    requests: Requests,
     ended: VecDeque<(RequestId, PeerId)>,
     next_request: RequestId,
     outbox: VecDeque<Action>,
@@ -86,17 +85,22 @@ impl Swarm {
         now: Time,
     ) -> Self {
         let pieces = Pieces::new(lengths.into(), have);
+        let limits = Limits {
+            silence: settings.silence,
+            agent: settings.agent.of_blob(pieces.mean_length()),
+            piece: pieces.mean_length().max(1),
+        };
         Self {
             settings,
             pieces,
-            peers: Peers::default(),
+            peers: Peers::new(limits),
             agents_pace: Pace::new(now),
             agents_in_flight: 0,
             agents_allowed: 0,
             overdue_from: NEVER,
             usable_agents: 0,
             banned: BTreeSet::new(),
-            requests: BTreeMap::new(),
+            requests: Requests::default(),
             ended: VecDeque::new(),
             next_request: RequestId(0),
             outbox: VecDeque::new(),
@@ -148,7 +152,8 @@ impl Swarm {
     pub fn poll_action(&mut self) -> Option<Action> {
         let action = self.outbox.pop_front().or_else(|| self.next_request());
         if action.is_none() && self.timer == Timer::Unknown {
-            self.timer = Timer::Set(self.next_due());
+            let peers_due = self.peers.earliest_due();
+            self.timer = Timer::Set(self.next_due(peers_due));
         }
         self.check();
         action
@@ -158,21 +163,21 @@ impl Swarm {
     pub fn poll_timeout(&self) -> Option<Time> {
         match self.timer {
             Timer::Set(due) => due,
-            Timer::Unknown => self.next_due(),
+            Timer::Unknown => {
+                let dues = self.peers.values().filter_map(|peer| peer.due(self.settings.silence));
+                self.next_due(dues.min())
+            }
         }
     }
 
-    fn next_due(&self) -> Option<Time> {
+    fn next_due(&self, peers_due: Option<Time>) -> Option<Time> {
         if self.is_complete() {
             return None;
         }
-        let silence = self.settings.silence;
-        let peers =
-            self.peers.values().flat_map(|peer| [peer.silent_at(silence), peer.due()].into_iter().flatten());
         // What is past was acted upon, or nobody could act upon it.
         let starved = self.starved_since.map(|since| since + self.settings.origin_patience);
         let starved = starved.filter(|due| *due > self.now);
-        peers.chain(starved).chain(self.next_overdue()).min()
+        [peers_due, starved, self.next_overdue()].into_iter().flatten().min()
     }
 
     /// Whether every piece is held.
@@ -269,7 +274,7 @@ impl Swarm {
     }
 
     fn progress(&mut self, id: RequestId) {
-        let Some(request) = self.requests.get_mut(&id) else { return };
+        let Some(request) = self.requests.get_mut(id) else { return };
         let Some(peer) = self.peers.get_mut(request.peer) else { return };
         peer.heard = self.now;
         if request.answer == Answer::Awaited {
@@ -280,7 +285,7 @@ impl Swarm {
 
     /// A peer that has much to do is not silent; what it was asked for still waits.
     fn alive(&mut self, id: RequestId) {
-        let peer = self.requests.get(&id).and_then(|request| self.peers.get_mut(request.peer));
+        let peer = self.requests.get(id).and_then(|request| self.peers.get_mut(request.peer));
         if let Some(peer) = peer {
             peer.heard = self.now;
         }
@@ -296,7 +301,7 @@ impl Swarm {
         if !self.pieces.verified(piece) {
             self.report.duplicate(length);
         }
-        if self.requests.get_mut(&id).is_some_and(|request| request.settle(piece)) {
+        if self.requests.get_mut(id).is_some_and(|request| request.settle(piece)) {
             self.landed(id, piece.0);
         }
         if self.pieces.flights(piece.0) > 0 {
@@ -311,7 +316,7 @@ impl Swarm {
         let Some(peer) = self.peers.get_mut(peer_id) else { return self.report.late(length) };
         self.report.delivered(peer_id, peer.kind, length);
         peer.delivered();
-        if let Some(request) = self.requests.get(&id) {
+        if let Some(request) = self.requests.get(id) {
             peer.pace.delivered(self.now, length, request.mark);
             if request.kind == PeerKind::Agent {
                 self.agents_pace.delivered(self.now, length, request.mark_of_all);
@@ -322,7 +327,7 @@ impl Swarm {
     /// A piece is no longer pending in a request that stays open.
     fn landed(&mut self, id: RequestId, piece: u32) {
         self.pieces.land(piece);
-        let Some(peer_id) = self.requests.get(&id).map(|request| request.peer) else { return };
+        let Some(peer_id) = self.requests.get(id).map(|request| request.peer) else { return };
         self.unburden(peer_id, self.pieces.length(piece).into());
     }
 
@@ -331,11 +336,11 @@ impl Swarm {
         let others: Vec<RequestId> = self
             .requests
             .iter_mut()
-            .filter_map(|(id, request)| request.settle(piece).then_some(*id))
+            .filter_map(|(id, request)| request.settle(piece).then_some(id))
             .collect();
         for id in others {
             self.landed(id, piece.0);
-            if let Some(request) = self.requests.get_mut(&id) {
+            if let Some(request) = self.requests.get_mut(id) {
                 request.waste = Waste::SomePiece;
             }
             self.end_if_settled(id);
@@ -344,7 +349,7 @@ impl Swarm {
 
     /// A request that has nothing more to bring is over; one that would yet bring what came from elsewhere is cancelled.
     fn end_if_settled(&mut self, id: RequestId) {
-        let Some(request) = self.requests.get(&id).filter(|request| request.pending.is_empty()) else {
+        let Some(request) = self.requests.get(id).filter(|request| request.pending.is_empty()) else {
             return;
         };
         match request.waste {
@@ -364,7 +369,7 @@ impl Swarm {
         if failure == Failure::WrongBytes {
             return self.ban(peer_id);
         }
-        let Some(request) = self.requests.get(&id) else { return };
+        let Some(request) = self.requests.get(id) else { return };
         let pending = request.pending.clone();
         self.end(id);
         match failure {
@@ -376,7 +381,7 @@ impl Swarm {
 
     /// Whom a request was made of, as long as that is remembered.
     fn sender(&self, id: RequestId) -> Option<PeerId> {
-        let open = self.requests.get(&id).map(|request| request.peer);
+        let open = self.requests.get(id).map(|request| request.peer);
         open.or_else(|| self.ended.iter().find(|(ended, _)| *ended == id).map(|(_, peer)| *peer))
     }
 
@@ -388,7 +393,7 @@ impl Swarm {
 
     /// Forgets a request; what it has not brought is wanted again.
     fn end(&mut self, id: RequestId) {
-        let Some(request) = self.requests.remove(&id) else { return };
+        let Some(request) = self.requests.remove(id) else { return };
         if self.ended.len() == REMEMBERED_REQUESTS {
             self.ended.pop_front();
         }
@@ -429,8 +434,7 @@ impl Swarm {
 
     /// A window for the length that pieces have.
     fn of_this_blob(&self, settings: WindowSettings) -> WindowSettings {
-        let least = u64::from(settings.min_pieces) * self.pieces.mean_length();
-        WindowSettings { min_bytes: settings.min_bytes.max(least), ..settings }
+        settings.of_blob(self.pieces.mean_length())
     }
 
     const fn has_neighbours(&self) -> bool {

@@ -7,6 +7,9 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(pub Duration);
 
+/// Later than anything.
+pub(crate) const NEVER: Time = Time(Duration::MAX);
+
 impl Time {
     /// How long after `earlier` this is; nothing if it is not after it.
     pub const fn since(self, earlier: Self) -> Duration {

@@ -5,14 +5,14 @@ use std::time::Duration;
 use rand::Rng;
 use rdcq_wire::Span;
 
-use super::{NEVER, Swarm, Timer};
+use super::{Swarm, Timer};
 use crate::bits::Bits;
 use crate::event::{Action, PeerId, PeerKind, RequestId};
 use crate::pace::Load;
 use crate::peer::{Offer, Peer, Standing};
 use crate::request::{Answer, Request, Waste};
 use crate::settings::WindowSettings;
-use crate::time::Time;
+use crate::time::{NEVER, Time};
 
 /// How long a request to a peer of which nothing is known may take before it is overdue.
 const UNKNOWN_PACE: Duration = Duration::from_millis(250);
@@ -71,7 +71,7 @@ impl Swarm {
         // What one that spreads has offered is for us alone.
         for (origin, peer) in self.peers.origins().filter(|(_, peer)| peer.offer != Offer::Part) {
             for id in &peer.open {
-                let Some(request) = self.requests.get(id) else { continue };
+                let Some(request) = self.requests.get(*id) else { continue };
                 let held = request.pending.iter().filter(|piece| self.pieces.is_held(**piece)).count();
                 if held > 0 {
                     met.push(origin);
@@ -97,7 +97,7 @@ impl Swarm {
         for (_, peer) in self.peers.origins() {
             let mut bytes = peer.in_flight_bytes;
             for id in peer.open.iter().rev() {
-                let Some(request) = self.requests.get(id) else { continue };
+                let Some(request) = self.requests.get(*id) else { continue };
                 if bytes > peer.pace.window(&window) && request.answer == Answer::Awaited {
                     bytes -= request
                         .pending
@@ -174,9 +174,12 @@ impl Swarm {
     /// or some would be asked by all that know them and others by nobody.
     fn least_busy(&mut self, kind: PeerKind, window: &WindowSettings) -> Option<PeerId> {
         let lot: u32 = self.rng.random();
+        if kind == PeerKind::Agent {
+            return self.peers.least_busy_agent(lot);
+        }
         let least = self.pieces.mean_length().max(1);
         let fill = |(id, peer): (PeerId, &Peer)| Some((peer.fill_with_room(window, least)?, id.0 ^ lot, id));
-        self.peers.worthwhile(kind).filter_map(fill).min().map(|(_, _, id)| id)
+        self.peers.worthwhile_origins().filter_map(fill).min().map(|(_, _, id)| id)
     }
 
     fn choose_from_agent(&mut self, id: PeerId, window: &WindowSettings) -> Option<Span> {
@@ -329,7 +332,7 @@ impl Swarm {
             let full = 2 * self.agents_in_flight >= agents_window;
             let mark_of_all = self.agents_pace.mark(if full { Load::Full } else { Load::Light });
             self.timer = Timer::Unknown;
-            self.requests.insert(
+            self.requests.push(
                 request,
                 Request {
                     peer: id,

@@ -36,7 +36,7 @@ impl Swarm {
         assert_eq!(agents().filter(|peer| peer.is_usable()).count(), self.usable_agents as usize);
         assert_eq!(agents().map(|peer| peer.in_flight_bytes).sum::<u64>(), self.agents_in_flight);
         for (id, peer) in self.peers.iter() {
-            let requests = peer.open.iter().filter_map(|request| self.requests.get(request));
+            let requests = peer.open.iter().filter_map(|request| self.requests.get(*request));
             let pending = requests.inspect(|request| assert_eq!(request.peer, id)).flat_map(|r| &r.pending);
             let bytes: u64 = pending.map(|piece| u64::from(self.pieces.length(*piece))).sum();
             assert_eq!(bytes, peer.in_flight_bytes, "{id:?}'s bytes in flight are those of its requests");

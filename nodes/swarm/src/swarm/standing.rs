@@ -83,7 +83,7 @@ impl Swarm {
         let is_silent =
             |peer: &Peer| peer.silent_at(self.settings.silence).is_some_and(|due| due <= self.now);
         let silent: Vec<PeerId> =
-            self.peers.iter().filter(|(_, peer)| is_silent(peer)).map(|(id, _)| id).collect();
+            self.peers.due_by(self.now).filter(|(_, peer)| is_silent(peer)).map(|(id, _)| id).collect();
         for id in silent {
             self.cancel_all(id);
             self.discount(id);
@@ -98,8 +98,8 @@ impl Swarm {
     pub(super) fn end_pauses(&mut self) {
         let due: Vec<PeerId> = self
             .peers
-            .iter()
-            .filter(|(_, peer)| peer.due().is_some_and(|due| due <= self.now))
+            .due_by(self.now)
+            .filter(|(_, peer)| peer.rests_until().is_some_and(|until| until <= self.now))
             .map(|(id, _)| id)
             .collect();
         for id in due {
