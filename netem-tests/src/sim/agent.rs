@@ -6,7 +6,6 @@ use rdcq_swarm::{PeerId, RequestId, Settings, Swarm, Time};
 use rdcq_wire::{PieceIndex, PieceSet, Span};
 
 use super::faults::{Fate, Manner};
-use super::links::Downlink;
 
 /// One agent: what it is, whom it knows, and its scheduler while it lacks something.
 pub(super) struct Agent {
@@ -19,7 +18,6 @@ pub(super) struct Agent {
     pub(super) swarm: Option<Box<Swarm>>,
     /// What it holds while it has no scheduler.
     kept: PieceSet,
-    pub(super) downlink: Downlink,
     /// Whom it hears.
     pub(super) hears: Vec<u32>,
     /// Who hears what it has.
@@ -40,7 +38,7 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    pub(super) fn new(manner: Manner, fate: Fate, downlink: Downlink, pieces: u32) -> Self {
+    pub(super) fn new(manner: Manner, fate: Fate, pieces: u32) -> Self {
         let kept = if manner == Manner::Honest { PieceSet::empty(pieces) } else { PieceSet::full(pieces) };
         Self {
             manner,
@@ -49,7 +47,6 @@ impl Agent {
             is_up: true,
             swarm: None,
             kept,
-            downlink,
             hears: Vec::new(),
             watchers: Vec::new(),
             untold: Vec::new(),

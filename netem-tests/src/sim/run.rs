@@ -32,6 +32,8 @@ struct World<'a> {
     lengths: Arc<[u32]>,
     /// The source's, and then the agents'.
     uplinks: Vec<Uplink>,
+    /// The agents'. Every message takes its part of one, and the agents themselves are too many for a cache.
+    downlinks: Vec<Downlink>,
     spread: Spread,
     source_due: Option<Time>,
     agents: Vec<Agent>,
@@ -60,17 +62,18 @@ impl<'a> World<'a> {
         let lengths: Arc<[u32]> = setting.lengths(&mut rng).into();
         let pieces = lengths.len() as u32;
         let mut uplinks = vec![Uplink::new(setting.source_up.bytes_per_second() as f64)];
-        let mut agents = Vec::new();
+        let (mut agents, mut downlinks) = (Vec::new(), Vec::new());
         let length = setting.bound();
         for number in 0..setting.agents {
             let (up, down) = setting.rates(number);
             uplinks.push(Uplink::new(up));
+            downlinks.push(Downlink::new(down));
             let manner = setting.faults.manner(number, setting.agents);
             let fate = match manner {
                 Manner::Honest => setting.faults.fate(number, setting.agents, length, &mut rng),
                 Manner::Silent | Manner::Liar => Fate::Stays,
             };
-            agents.push(Agent::new(manner, fate, Downlink::new(down), pieces));
+            agents.push(Agent::new(manner, fate, pieces));
         }
         let awaited =
             |agent: &&Agent| agent.manner == Manner::Honest && !matches!(agent.fate, Fate::Leaves(_));
@@ -83,6 +86,7 @@ impl<'a> World<'a> {
             source_due: None,
             lengths,
             uplinks,
+            downlinks,
             unread: Unread::new(setting.agents),
             agents,
             tracker: Acquaintances::new(setting.acquaint),

@@ -64,6 +64,12 @@ impl Bits {
         self.words.iter().zip(0..).flat_map(|(word, index)| ones(*word, index * WORD))
     }
 
+    /// Whether any piece is in both sets.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        // Without a branch for each word, several are compared at once.
+        self.words.iter().zip(&other.words).fold(0, |any, (a, b)| any | a & b) != 0
+    }
+
     /// How many pieces are in all three sets.
     pub(crate) fn count_common(&self, second: &Self, third: &Self) -> u32 {
         self.common_words(second, third).map(u64::count_ones).sum()
@@ -189,6 +195,7 @@ mod tests {
             let (a, b) = (set(&a), set(&b));
             let all = Bits::full(200);
             prop_assert_eq!(a.count_common(&b, &all) as usize, both.len());
+            prop_assert_eq!(a.meets(&b), !both.is_empty());
             prop_assert_eq!(a.common_from(&b, start).collect::<Vec<_>>(), [above, below].concat());
             for (rank, piece) in both.iter().enumerate() {
                 prop_assert_eq!(a.nth_common(&all, &b, rank as u32), Some(*piece));

@@ -157,6 +157,11 @@ impl Pieces {
         self.holders.fewest(&mut sample)
     }
 
+    /// Whether any piece of `among` is wanted.
+    pub(crate) fn any_wanted(&self, among: &Bits) -> bool {
+        self.wanted.meets(among)
+    }
+
     /// The wanted pieces of `among`.
     pub(crate) fn wanted_of<'a>(&'a self, among: &'a Bits) -> impl Iterator<Item = u32> + 'a {
         self.wanted.common_from(among, 0)
@@ -169,7 +174,8 @@ impl Pieces {
 
     /// How many wanted pieces of `among` no usable agent holds.
     pub(crate) fn orphans(&self, among: &Bits) -> u32 {
-        self.wanted.count_common(&self.unheld, among)
+        // Most of the time an origin has offered nothing that is still wanted.
+        if self.wanted.meets(among) { self.wanted.count_common(&self.unheld, among) } else { 0 }
     }
 
     /// The orphan of `among` that has `rank` others below it.

@@ -59,7 +59,7 @@ impl World<'_> {
         self.outcome.messages += 1;
         self.uplinks[by as usize].message(now, bytes);
         if to != SOURCE {
-            self.agent(to).downlink.message(now, bytes);
+            self.downlinks[to as usize - 1].message(now, bytes);
         }
     }
 
@@ -118,7 +118,7 @@ impl World<'_> {
         uplink.sent += u64::from(length);
         let sending = uplink.begin(self.now, bytes);
         let begin = self.now + self.setting.latency;
-        let (first, there) = self.agent(job.to).downlink.carry(begin, begin + sending, bytes);
+        let (first, there) = self.downlinks[job.to as usize - 1].carry(begin, begin + sending, bytes);
         self.after(sending, Happening::Sent { by, life: by_life });
         if there.since(first) > SOON {
             self.agenda.add(first, Happening::Comes { job, until: there });

@@ -194,6 +194,7 @@ impl Swarm {
         let peer = self.peers.get(id)?;
         if peer.offer == Offer::Part
             && self.has_neighbours()
+            && self.pieces.any_wanted(&peer.has)
             && let Some(span) = self.offered(peer, window)
         {
             self.starved_since = None;
