@@ -170,8 +170,10 @@ fn an_agent_that_lies_is_banned_by_the_others_and_they_get_the_right_bytes() {
             }
             world.addr(liar)
         });
-        let banned = log.lines_with(&["rdcq::audit", "banned: it sent wrong bytes", &addr.to_string()]);
-        assert_eq!(banned, 2, "seed {seed}: both others must ban {addr}");
+        let (who, place) = (format!("node={liar}"), format!("addr={addr}"));
+        let why = "are not that piece";
+        let banned = log.lines_with(&["rdcq::audit", "banned: it sent wrong bytes", &who, &place, why]);
+        assert_eq!(banned, 2, "seed {seed}: both others must ban {liar} at {addr}, and say why");
         assert_eq!(log.lines_with(&["banned"]), 2, "seed {seed}: nobody else is banned");
     }
 }

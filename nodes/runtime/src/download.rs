@@ -3,6 +3,7 @@
 //! The swarm decides, the driver does: it finds neighbours, keeps a watch on what each of them has, sends the requests
 //! that the swarm wants, checks and stores what comes, and tells the swarm how each thing went.
 
+mod banned;
 mod fetch;
 mod neighbours;
 
@@ -20,6 +21,8 @@ use rdcq_wire::{Class, Digest, Manifest, NodeId, PieceIndex, Role, Span};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+
+use self::banned::Banned;
 
 /// What is fetched, and by whom.
 #[derive(Clone)]
@@ -163,11 +166,21 @@ enum Input {
     /// The node's own limit holds a request up.
     Held(RequestId),
     Verified(RequestId, Span, Role),
-    Failed(RequestId, rdcq_swarm::Failure, String),
+    Failed(RequestId, Trouble),
     StoreFailed(StoreError),
 }
 
+/// Why a request was not answered whole.
+struct Trouble {
+    failure: rdcq_swarm::Failure,
+    why: String,
+    /// Whose certificate answered, if anybody did.
+    by: Option<NodeId>,
+}
+
 struct Peer {
+    /// Its name, where it is known.
+    node: Option<NodeId>,
     addr: SocketAddr,
     role: Role,
     /// Ends the watch when the peer is forgotten.
@@ -190,7 +203,7 @@ struct Driver {
     swarm: Swarm,
     started: Instant,
     peers: BTreeMap<PeerId, Peer>,
-    banned: Vec<SocketAddr>,
+    banned: Banned,
     next_peer: u32,
     requests: BTreeMap<RequestId, (PeerId, AbortOnDropHandle<()>)>,
     inputs: mpsc::Sender<Input>,
@@ -226,7 +239,7 @@ impl Driver {
             started,
             last_heard: started,
             peers: BTreeMap::new(),
-            banned: Vec::new(),
+            banned: Banned::default(),
             next_peer: 0,
             requests: BTreeMap::new(),
             held,
@@ -293,7 +306,7 @@ impl Driver {
                 self.tell(Event::Alive { request });
             }
             Input::Verified(request, span, role) => self.verified(request, span, role),
-            Input::Failed(request, failure, why) => self.failed(request, failure, why),
+            Input::Failed(request, trouble) => self.failed(request, trouble),
             Input::StoreFailed(error) => return Err(error.into()),
         }
         Ok(())
@@ -304,12 +317,13 @@ impl Driver {
     }
 
     fn join(&mut self, neighbour: Neighbour) {
+        let is_banned = self.banned.contains(&neighbour);
         let Neighbour { node, role, addr } = neighbour;
         let myself = node.as_ref() == Some(&self.download.node) && role == Role::Agent;
         let known = self.peers.values().any(|peer| peer.addr == addr);
         let agents = self.peers.values().filter(|peer| peer.role != Role::Origin).count();
         let crowded = role != Role::Origin && agents >= MAX_AGENTS;
-        if myself || known || crowded || self.banned.contains(&addr) {
+        if myself || known || crowded || is_banned {
             return;
         }
         let id = PeerId(self.next_peer);
@@ -317,7 +331,7 @@ impl Driver {
         let kind = if role == Role::Origin { PeerKind::Origin } else { PeerKind::Agent };
         let watch = neighbours::watch(self.download.clone(), addr, role, id, self.inputs.clone());
         let watch = AbortOnDropHandle::new(self.download.env.spawn(watch));
-        self.peers.insert(id, Peer { addr, role, _watch: watch, declines: Vec::new() });
+        self.peers.insert(id, Peer { node, addr, role, _watch: watch, declines: Vec::new() });
         self.tell(Event::PeerJoined { peer: id, kind });
     }
 
@@ -341,16 +355,18 @@ impl Driver {
                         self.last_trouble = format!("{role} {addr} was silent");
                     }
                 }
-                Action::Ban { peer } => {
-                    if let Some(Peer { addr, role, .. }) = self.peers.remove(&peer) {
-                        let digest = self.download.digest;
-                        tracing::warn!(target: "rdcq::audit", %addr, %role, %digest, "banned: it sent wrong bytes");
-                        self.requests.retain(|_, (asked, _)| *asked != peer);
-                        self.banned.push(addr);
-                    }
-                }
+                Action::Ban { peer } => self.ban(peer),
             }
         }
+    }
+
+    fn ban(&mut self, peer: PeerId) {
+        let Some(Peer { node, addr, role, .. }) = self.peers.remove(&peer) else { return };
+        let (name, digest, evidence) =
+            (node.as_ref().map_or("unknown", NodeId::as_str), self.download.digest, &self.last_trouble);
+        tracing::warn!(target: "rdcq::audit", node = %name, %addr, %role, %digest, evidence, "banned: it sent wrong bytes");
+        self.requests.retain(|_, (asked, _)| *asked != peer);
+        self.banned.add(node, addr);
     }
 
     fn request(&mut self, request: RequestId, peer: PeerId, span: Span) {
@@ -396,10 +412,14 @@ impl Driver {
         self.show_progress();
     }
 
-    fn failed(&mut self, request: RequestId, failure: rdcq_swarm::Failure, why: String) {
+    fn failed(&mut self, request: RequestId, trouble: Trouble) {
         let Some((peer, _)) = self.requests.remove(&request) else { return };
+        let Trouble { failure, why, by } = trouble;
         tracing::debug!(%why, "a request for pieces failed");
         self.last_trouble.clone_from(&why);
+        if let (Some(by), Some(peer)) = (by, self.peers.get_mut(&peer)) {
+            peer.node = Some(by);
+        }
         let lost = matches!(failure, rdcq_swarm::Failure::Lost);
         self.tell(Event::RequestFailed { request, failure });
         if lost {

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Download, Input};
+use super::{Download, Input, Trouble};
 
 /// How long a manifest may take.
 const MANIFEST_PATIENCE: Duration = Duration::from_secs(10);
@@ -136,7 +136,10 @@ pub(super) async fn pieces(download: Download, order: Order, inputs: mpsc::Sende
                 Err(_) => return,
             }
         }
-        Err(error) => Input::Failed(order.request, kind_of(&error), order.told(&error)),
+        Err(error) => {
+            let trouble = Trouble { failure: kind_of(&error), why: order.told(&error), by: None };
+            Input::Failed(order.request, trouble)
+        }
     };
     // The driver may be gone; then nobody needs to know.
     let _ = inputs.send(input).await;
@@ -150,16 +153,18 @@ async fn fetch(
     inputs: mpsc::Sender<Input>,
 ) -> Input {
     let request = order.request;
+    let by = connection.peer().node.clone();
+    let failed = |failure, why| Input::Failed(request, Trouble { failure, why, by: Some(by) });
     let _expected = make_room(connection, download.class, &order, &inputs).await;
     match life.attend(&download, &order, &inputs, receive(&download, &order, &inputs)).await {
         Ok((span, bytes)) => match store(&order, span, bytes, &inputs).await {
             Ok(()) => Input::Verified(request, span, order.role),
             Err(error @ StoreError::WrongBytes { .. }) => {
-                Input::Failed(request, Failure::WrongBytes, format!("{} {}: {error}", order.role, order.addr))
+                failed(Failure::WrongBytes, format!("{} {}: {error}", order.role, order.addr))
             }
             Err(error) => Input::StoreFailed(error),
         },
-        Err((failure, why)) => Input::Failed(request, failure, why),
+        Err((failure, why)) => failed(failure, why),
     }
 }
 
