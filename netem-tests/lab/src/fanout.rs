@@ -3,6 +3,7 @@
 mod beside;
 mod case;
 mod disturbed;
+mod lies;
 mod lines;
 mod many;
 mod meter;
@@ -11,6 +12,7 @@ mod swarm;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::ensure;
 use clap::Args;
 use rdcq_config::Congestion;
 use rdcq_wire::ByteRate;
@@ -27,7 +29,7 @@ const PAIRS: u32 = 5;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// How many agents pull, one number after the other [4,8,16,32; 4 with --stop-one, 8 with others].
+    /// How many agents there are, one number after the other [4,8,16,32; 4 with --stop-one, 20 with --liars, 8 with others].
     #[arg(long, value_delimiter = ',')]
     agents: Vec<u8>,
     /// Bytes of the file; left out, 64 MiB for 4 agents, 32 for up to 16 and 16 for more.
@@ -39,7 +41,7 @@ pub(crate) struct Arguments {
     /// How long a packet may wait for a link, in milliseconds.
     #[arg(long, default_value_t = 50)]
     queue: u64,
-    /// How often each is done, each time with new servers and agents [1; 5 with --stop-one and --kill-trackers].
+    /// How often each is done, each time with new servers and agents [1; 5 with --stop-one, --kill-trackers and --liars].
     #[arg(long)]
     runs: Option<u32>,
     /// The congestion controller of all.
@@ -60,8 +62,11 @@ pub(crate) struct Arguments {
     /// The tracker is killed early on.
     #[arg(long)]
     kill_trackers: bool,
+    /// So many of the agents only say that they have the file, and send wrong bytes; beside the others alone.
+    #[arg(long, conflicts_with_all = ["slow_every", "stop_one", "kill_trackers"])]
+    liars: Option<u8>,
     /// So many files of 16 KiB to 1 MiB, beside one file as large as all of them.
-    #[arg(long, conflicts_with_all = ["size", "stop_one", "kill_trackers"])]
+    #[arg(long, conflicts_with_all = ["size", "stop_one", "kill_trackers", "liars"])]
     files: Option<u32>,
     /// Other systems that fan the same file out over the same links.
     #[arg(long, value_delimiter = ',', num_args = 0.., default_missing_value = "star,aria2,libtorrent,uftp")]
@@ -85,6 +90,7 @@ pub(crate) async fn run(mut arguments: Arguments) -> anyhow::Result<()> {
         arguments.agents = match disturbance {
             Some(Disturbance::StopOne) => vec![4],
             Some(Disturbance::KillTrackers) => vec![8],
+            Some(Disturbance::Liars) => vec![20],
             None if arguments.slow_every > 0 || arguments.files.is_some() => vec![8],
             None => vec![4, 8, 16, 32],
         };
@@ -113,9 +119,10 @@ pub(crate) async fn run(mut arguments: Arguments) -> anyhow::Result<()> {
 
 impl Arguments {
     const fn disturbance(&self) -> Option<Disturbance> {
-        match (self.stop_one, self.kill_trackers) {
-            (true, _) => Some(Disturbance::StopOne),
-            (_, true) => Some(Disturbance::KillTrackers),
+        match (self.stop_one, self.kill_trackers, self.liars) {
+            (true, ..) => Some(Disturbance::StopOne),
+            (_, true, _) => Some(Disturbance::KillTrackers),
+            (.., Some(_)) => Some(Disturbance::Liars),
             _ => None,
         }
     }
@@ -127,8 +134,11 @@ impl Arguments {
             _ => 16,
         };
         let rate = || format!("{}kbit/s", 200_000 / u32::from(agents.max(1))).parse();
+        let liars = self.liars.unwrap_or(0);
+        ensure!(liars == 0 || liars < agents, "of {agents} agents {liars} lie: nobody is left to pull");
         Ok(Case {
-            agents,
+            agents: agents - liars,
+            liars,
             bytes: self.size.unwrap_or(mib << 20),
             rate: self.rate.map_or_else(rate, Ok)?,
             slow_every: self.slow_every,

@@ -1,5 +1,7 @@
 //! A herd whose servers are on one host, with a file to be pulled.
 
+mod liar;
+
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -20,9 +22,13 @@ use crate::counters::now;
 use crate::namespaces::{Host, Network, Running};
 use crate::puller::Pulled;
 
+pub(crate) use self::liar::Liar;
+
 /// Where the servers listen.
 const PORTS: [(Role, u16); 4] =
     [(Role::Proxy, 7401), (Role::Origin, 7402), (Role::BuildIndex, 7403), (Role::Tracker, 7404)];
+/// Where agents listen, each on its host.
+const AGENT_PORT: u16 = 7405;
 /// Bytes of the largest datagram on Ethernet, below a header of IPv6.
 const ETHERNET: u16 = 1452;
 /// Settings of nodes that one other node may call very often at once.
@@ -100,6 +106,7 @@ pub(crate) struct Puller {
 
 /// A node through which a file is pulled.
 pub(crate) struct Agent {
+    name: String,
     host: usize,
     process: Running,
     client: String,
@@ -367,21 +374,30 @@ impl Agent {
         host: usize,
         bandwidth: &str,
     ) -> anyhow::Result<Self> {
-        let (herd, folder) = (&source.herd, &source.herd.folder);
-        let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7405));
-        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 7405));
-        let path = |end: &str| folder.join(format!("{name}{end}"));
-        let settings = herd.issue(name, &[Role::Agent])?;
-        let own =
-            format!("[agent]\nlisten = \"{listen}\"\n{MANY_CONNECTIONS}{}{bandwidth}", herd.transport());
-        fs::write(path(".toml"), format!("{settings}{own}"))?;
+        let herd = &source.herd;
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, AGENT_PORT));
+        let path = |end: &str| herd.folder.join(format!("{name}{end}"));
+        let config = Self::write_settings(name, source, bandwidth)?.display().to_string();
         let client = herd.issue(&format!("{name}-client"), &[Role::Client])?;
         fs::write(path("-client.toml"), format!("{client}[client]\nagent = \"{here}\"\n"))?;
-        let (rdcq, config, log) = (rdcq()?, path(".toml").display().to_string(), path(".log"));
+        let (rdcq, log) = (rdcq()?, path(".log"));
         let process = network.start(host, &[&rdcq, "node", "--config", &config], &log)?;
         until_ready(&log)?;
         let client = path("-client.toml").display().to_string();
-        Ok(Self { host, process, client, target: path(".out"), data: path(".data"), log })
+        let (target, data) = (path(".out"), path(".data"));
+        Ok(Self { name: name.to_owned(), host, process, client, target, data, log })
+    }
+
+    /// Makes an agent's certificate and settings, and returns where these are.
+    fn write_settings(name: &str, source: &Source, bandwidth: &str) -> anyhow::Result<PathBuf> {
+        let herd = &source.herd;
+        let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, AGENT_PORT));
+        let settings = herd.issue(name, &[Role::Agent])?;
+        let own =
+            format!("[agent]\nlisten = \"{listen}\"\n{MANY_CONNECTIONS}{}{bandwidth}", herd.transport());
+        let path = herd.folder.join(format!("{name}.toml"));
+        fs::write(&path, format!("{settings}{own}"))?;
+        Ok(path)
     }
 
     /// Pulls the source's file through it, unless that takes longer than `patience`.
@@ -455,6 +471,11 @@ impl Agent {
             let at = now();
             Ok(Delivered { at, report: serde_json::from_str(&said).context(said)? })
         }))
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its process.

@@ -9,6 +9,7 @@ mod fabric;
 mod fanout;
 mod faults;
 mod herd;
+mod liar;
 mod link;
 mod links;
 mod means;
@@ -66,6 +67,9 @@ enum Command {
     /// Used by the others: a node that asks an origin for pieces on many streams.
     #[command(hide = true)]
     Puller(puller::Arguments),
+    /// Used by the others: an agent that sends wrong bytes.
+    #[command(hide = true)]
+    Liar(liar::Arguments),
     /// Used by the others: pulls many tags at once.
     #[command(hide = true)]
     PullAll(pull_all::Arguments),
@@ -88,6 +92,7 @@ fn main() -> anyhow::Result<()> {
         Command::Count(arguments) => counters::run(&arguments),
         Command::Ports(arguments) => ports::run(&arguments),
         Command::Puller(arguments) => run(puller::run(arguments)),
+        Command::Liar(arguments) => run(liar::run(arguments)),
         Command::PullAll(arguments) => run(pull_all::run(arguments)),
         Command::StarServe(arguments) => run(star::serve(arguments)),
         Command::StarFetch(arguments) => run(star::fetch(arguments)),

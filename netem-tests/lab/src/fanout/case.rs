@@ -11,7 +11,10 @@ const SLOWER: u64 = 4;
 /// A swarm's links and its file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Case {
+    /// Those that pull.
     pub(super) agents: u8,
+    /// Further ones that say that they have the file, and send wrong bytes.
+    pub(super) liars: u8,
     pub(super) bytes: u64,
     /// What every host's link carries, up and down.
     pub(super) rate: ByteRate,
@@ -87,6 +90,7 @@ mod tests {
         let (queue, congestion) = (Duration::ZERO, Congestion::default());
         Case {
             agents,
+            liars: 0,
             bytes: 10_000_000,
             rate,
             slow_every,

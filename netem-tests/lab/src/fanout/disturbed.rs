@@ -7,6 +7,8 @@ use rustix::process::Signal;
 use serde::Serialize;
 
 use super::case::{Case, Kind};
+use super::lies::Lies;
+use super::lines::{Came, show};
 use super::meter::Folder;
 use super::swarm::Swarm;
 use crate::herd::Tracker;
@@ -24,12 +26,15 @@ pub(super) enum Disturbance {
     StopOne,
     /// The tracker, which is a process of its own, is killed early on.
     KillTrackers,
+    /// Some say that they have the file, and send wrong bytes.
+    Liars,
 }
 
 /// One pair of runs.
 #[derive(Serialize)]
 struct Pair {
     test: &'static str,
+    /// Those that pull.
     agents: u8,
     bytes: u64,
     /// Until the last agent had the file, with nothing done to it.
@@ -39,6 +44,10 @@ struct Pair {
     /// How much later that was.
     extra_seconds: Rounded,
     ratio: Rounded,
+    /// How much of the machine was in use without it and with it, from 0 to 1.
+    busy: [Rounded; 2],
+    #[serde(flatten)]
+    lies: Option<Lies>,
 }
 
 /// What the pairs came to.
@@ -51,11 +60,20 @@ struct Median {
     ratio: Rounded,
 }
 
+/// One run of a pair.
+struct Half {
+    /// Until the last agent that is not stopped had the file.
+    seconds: f64,
+    busy: f64,
+    lies: Option<Lies>,
+}
+
 impl Disturbance {
     const fn name(self) -> &'static str {
         match self {
             Self::StopOne => "fanout, one stopped",
             Self::KillTrackers => "fanout, trackers killed",
+            Self::Liars => "fanout, liars",
         }
     }
 }
@@ -68,18 +86,27 @@ pub(super) async fn run(
     folder: impl Fn() -> anyhow::Result<Folder>,
 ) -> anyhow::Result<()> {
     let (mut extras, mut ratios) = (Vec::new(), Vec::new());
-    for _ in 0..runs {
-        let undisturbed = once(case, what, None, &folder()?).await?;
-        let disturbed = once(case, what, Some(what), &folder()?).await?;
-        let (extra, ratio) = (disturbed - undisturbed, disturbed / undisturbed);
+    for number in 0..runs {
+        // Each goes first in turn, or what the machine does in the long run would look like the disturbance.
+        let [undisturbed, disturbed] = if number % 2 == 0 {
+            let undisturbed = once(case, what, None, &folder()?).await?;
+            [undisturbed, once(case, what, Some(what), &folder()?).await?]
+        } else {
+            let disturbed = once(case, what, Some(what), &folder()?).await?;
+            [once(case, what, None, &folder()?).await?, disturbed]
+        };
+        let extra = disturbed.seconds - undisturbed.seconds;
+        let ratio = disturbed.seconds / undisturbed.seconds;
         print(&Pair {
             test: what.name(),
             agents: case.agents,
             bytes: case.bytes,
-            undisturbed_seconds: Rounded(undisturbed),
-            disturbed_seconds: Rounded(disturbed),
+            undisturbed_seconds: Rounded(undisturbed.seconds),
+            disturbed_seconds: Rounded(disturbed.seconds),
             extra_seconds: Rounded(extra),
             ratio: Rounded(ratio),
+            busy: [undisturbed.busy, disturbed.busy].map(Rounded),
+            lies: disturbed.lies,
         })?;
         extras.push(extra);
         ratios.push(ratio);
@@ -93,20 +120,22 @@ pub(super) async fn run(
     })
 }
 
-/// Seconds until the last agent that is not stopped has the file. The tracker is the same with and without the disturbance.
+/// Runs one of a pair. The tracker is the same with and without the disturbance.
 async fn once(
     case: Case,
     pair: Disturbance,
     what: Option<Disturbance>,
     folder: &Folder,
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<Half> {
     let tracker = if pair == Disturbance::KillTrackers { Tracker::Apart } else { Tracker::Usual };
-    let mut swarm = Swarm::start(case, tracker, folder)?;
+    let liars = if what == Some(Disturbance::Liars) { case.liars } else { 0 };
+    let mut swarm = Swarm::start(Case { liars, ..case }, tracker, folder)?;
     let pulls = swarm.pull()?;
     let after = |part: f64| tokio::time::sleep(Duration::from_secs_f64(case.bound(Kind::Fast) * part));
     let mut awaited = swarm.agents.len();
     match what {
-        None => {}
+        // Liars are there from the start.
+        None | Some(Disturbance::Liars) => {}
         Some(Disturbance::StopOne) => {
             after(MIDDLE).await;
             awaited -= 1;
@@ -119,5 +148,11 @@ async fn once(
     }
     let ended = swarm.end(pulls, awaited).await?;
     ensure!(swarm.are_right(awaited)?, "agents delivered another file than was pushed");
-    Ok(ended.last())
+    if pair == Disturbance::Liars {
+        let system = if liars > 0 { "rdcq, liars" } else { "rdcq" };
+        let (seconds, told) = (ended.seconds.clone(), Some(ended.told(&case)));
+        show(&case, &ended.run, Came { system, seconds, right: true, told })?;
+    }
+    let lies = (liars > 0).then(|| Lies::of(&swarm)).transpose()?;
+    Ok(Half { seconds: ended.last(), busy: ended.run.busy, lies })
 }

@@ -109,8 +109,9 @@ pub(super) fn show(case: &Case, run: &Run, came: Came<'_>) -> anyhow::Result<()>
     let kind = if case.count(Kind::Slow) == 0 { Kind::Fast } else { Kind::Slow };
     let (bound, bytes) = (case.bound(kind), case.bytes as f64);
     let all = f64::from(case.agents) * bytes;
+    let pulling = 1..=usize::from(case.agents);
     let hosts = run.carried()?;
-    let (source, agents) = (hosts[0], sum(&hosts[1..]));
+    let (source, agents) = (hosts[0], sum(&hosts[pulling]));
     let gigabytes = (agents.sent + agents.received) as f64 / 1e9;
     let used = run.used;
     let used_by_all = used.receivers + used.commands + used.source;
@@ -178,14 +179,14 @@ fn show_links(
     for number in 0..(last / part.as_secs_f64()).ceil() as u32 {
         let (before, after) = (run.until(part * number)?, run.until(part * (number + 1))?);
         let carried: Vec<_> = after.iter().zip(&before).map(|(after, before)| after.since(*before)).collect();
-        let agents = sum(&carried[1..]);
+        let agents = sum(&carried[1..rates.len()]);
         source_up.push(percent(carried[0].sent, &rates[..1]));
         agents_up.push(percent(agents.sent, &rates[1..]));
         agents_down.push(percent(agents.received, &rates[1..]));
     }
     let carried = run.carried()?;
-    let agents = sum(&carried[1..]);
-    let dropped = |way: usize| run.dropped[1..].iter().map(|dropped| dropped[way]).sum::<u64>();
+    let agents = sum(&carried[1..rates.len()]);
+    let dropped = |way: usize| run.dropped[1..rates.len()].iter().map(|dropped| dropped[way]).sum::<u64>();
     let dropped = [
         (run.dropped[0][0], carried[0].sent_packets),
         (dropped(0), agents.sent_packets),

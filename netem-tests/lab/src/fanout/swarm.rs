@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::case::Case;
 use super::lines::{Came, Told, show};
 use super::meter::{Folder, Meter, Run};
-use crate::herd::{Agent, Delivered, Plan, Source, Tracker};
+use crate::herd::{Agent, Delivered, Liar, Plan, Source, Tracker};
 use crate::namespaces::Network;
 use crate::report::Rounded;
 
@@ -24,6 +24,7 @@ pub(super) struct Swarm<'a> {
     pub(super) network: Network,
     pub(super) source: Source,
     pub(super) agents: Vec<Agent>,
+    pub(super) liars: Vec<Liar>,
     pub(super) case: Case,
     pub(super) folder: &'a Folder,
     /// How many files the bytes are.
@@ -57,7 +58,7 @@ impl<'a> Swarm<'a> {
         tracker: Tracker,
         folder: &'a Folder,
     ) -> anyhow::Result<Self> {
-        let mut network = Network::new(case.agents + 1)?;
+        let mut network = Network::new(1 + case.agents + case.liars)?;
         let plan = Plan { congestion: case.congestion, datagram: case.datagram, tracker };
         let source = Source::start_on(0, folder.path(), &mut network, sizes, plan)?;
         let hosts = 1..=usize::from(case.agents);
@@ -66,11 +67,14 @@ impl<'a> Swarm<'a> {
             Agent::start_limited(&format!("agent-{host}"), &source, &mut network, host, &limits)
         };
         let agents = hosts.map(start).collect::<anyhow::Result<_>>()?;
+        let hosts = (1 + usize::from(case.agents)..).take(case.liars.into());
+        let start = |host| Liar::start(format!("liar-{host}"), &source, &mut network, host);
+        let liars = hosts.map(start).collect::<anyhow::Result<_>>()?;
         source.limit(&case.limits_of(0)?)?;
         for host in 0..network.hosts() {
             network.limit(host, case.rate_of(host)?, case.queue)?;
         }
-        Ok(Self { network, source, agents, case, folder, files: sizes.len() })
+        Ok(Self { network, source, agents, liars, case, folder, files: sizes.len() })
     }
 
     /// Has all agents pull at once.
@@ -127,7 +131,7 @@ impl Ended {
         self.seconds.iter().copied().fold(0.0, f64::max)
     }
 
-    fn told(&self, case: &Case) -> Told {
+    pub(super) fn told(&self, case: &Case) -> Told {
         let reports = || self.ends.iter().map(|end| &end.report);
         let bytes = case.bytes as f64;
         let fetched = reports().map(|one| one.fetch_ms).max().unwrap_or(0) as f64 / 1e3;
