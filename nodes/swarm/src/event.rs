@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use rdcq_wire::{PieceIndex, Span};
+use serde::{Deserialize, Serialize};
 
 /// A neighbour, as the driver numbers them. A peer that leaves and returns keeps its number, or a ban would not hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PeerId(pub u32);
 
 /// A request, as the swarm numbers them; never used twice by one swarm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
 
 /// What a neighbour is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PeerKind {
     /// Holds the whole blob; its uplink is what the swarm is there to spare.
     Origin,
@@ -22,7 +23,7 @@ pub enum PeerKind {
 }
 
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// A neighbour can be asked from now on.
     PeerJoined {
@@ -76,7 +77,7 @@ pub enum Event {
 }
 
 /// Why a request was not answered whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Failure {
     /// The peer has too much to do.
     Busy {
@@ -92,7 +93,7 @@ pub enum Failure {
 }
 
 /// Something for the driver to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Ask `peer` for `span`.
     Request {

@@ -15,6 +15,8 @@
 //! 4. A silent peer is given up, a lying one banned, a busy one left alone for as long as it asked.
 //! 5. When the last few pieces are in flight, those that are overdue are asked from a second peer as well.
 //!
+//! What was done to one swarm can be done to another, which then decides the same ([`Start`], [`Step`]).
+//!
 //! Whoever serves pieces asks [`Uploads`] whether to send what it is asked for now.
 //!
 //! [`Spread`] is the origin's side: it offers each agent other pieces, so that one copy leaves it, however many agents; who is offered
@@ -35,6 +37,7 @@ mod request;
 mod requests;
 mod settings;
 mod spread;
+mod step;
 mod swarm;
 mod tally;
 mod time;
@@ -46,6 +49,7 @@ pub use gather::gathering;
 pub use report::Report;
 pub use settings::{Settings, WindowSettings};
 pub use spread::{Asked, OnOffer, Spread, SpreadSettings};
+pub use step::{Difference, Start, Step};
 pub use swarm::Swarm;
 pub use time::Time;
 pub use uploads::{Claim, Ended, Ticket, Turn, Upload, UploadSettings, Uploads};

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
 /// How patient a swarm is and how much it asks for at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// A peer that owes bytes and sends none for this long is given up.
     pub silence: Duration,
@@ -27,7 +29,7 @@ pub struct Settings {
 }
 
 /// How much is in flight from one peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowSettings {
     /// The least, in bytes.
     pub min_bytes: u64,
