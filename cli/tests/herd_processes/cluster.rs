@@ -40,6 +40,8 @@ const A_MOMENT: Duration = Duration::from_millis(2);
 pub(crate) struct Cluster {
     folder: tempfile::TempDir,
     lists: Lists,
+    /// What nodes log, if it is not what they usually do.
+    filter: Option<&'static str>,
     addresses: BTreeMap<Seat, String>,
     nodes: BTreeMap<Seat, Child>,
 }
@@ -53,19 +55,25 @@ enum Lists {
 
 impl Cluster {
     pub(crate) fn start(agents: u32) -> Self {
-        Self::with(agents, Lists::Unused)
+        Self::with(agents, Lists::Unused, None)
     }
 
     /// One in which certificates can be taken back.
     pub(crate) fn with_revocation_lists(agents: u32) -> Self {
-        Self::with(agents, Lists::Used)
+        Self::with(agents, Lists::Used, None)
     }
 
-    fn with(agents: u32, lists: Lists) -> Self {
+    /// One whose nodes log what a filter says.
+    pub(crate) fn logging(agents: u32, filter: &'static str) -> Self {
+        Self::with(agents, Lists::Unused, Some(filter))
+    }
+
+    fn with(agents: u32, lists: Lists, filter: Option<&'static str>) -> Self {
         let seats: Vec<Seat> = HerdPlan::with_agents(agents).seats().collect();
         let mut cluster = Self {
             folder: tempfile::tempdir().unwrap(),
             lists,
+            filter,
             addresses: free_addresses(&seats),
             nodes: BTreeMap::new(),
         };
@@ -198,7 +206,8 @@ impl Cluster {
             .arg(settings)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(log);
+            .stderr(log)
+            .envs(self.filter.map(|filter| ("RDCQ_LOG", filter)));
         let mut node = command.spawn().unwrap();
         if is_ready(&mut node, seat) {
             return Some(node);

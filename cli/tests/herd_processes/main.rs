@@ -8,4 +8,5 @@ mod command;
 mod file;
 mod killed_in_a_pull;
 mod killed_in_a_push;
+mod replayed;
 mod watched;

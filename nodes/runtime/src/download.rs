@@ -1,4 +1,4 @@
-//! Brings one content to this node: the driver around the pure [`Swarm`].
+//! Brings one content to this node: the driver around the pure [`Swarm`](rdcq_swarm::Swarm).
 //!
 //! The swarm decides, the driver does: it finds neighbours, keeps a watch on what each of them has, sends the requests
 //! that the swarm wants, checks and stores what comes, and tells the swarm how each thing went.
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rdcq_env::{Env, watch};
 use rdcq_store::{Begun, Check, ContentStore, Partial, StoreError};
-use rdcq_swarm::{Action, Event, PeerId, PeerKind, RequestId, Settings, Swarm, Time};
+use rdcq_swarm::{Action, Event, PeerId, PeerKind, RequestId, Settings, Start, Time};
 use rdcq_transport::Pool;
 use rdcq_wire::message::{Neighbour, Sources};
 use rdcq_wire::{Class, Digest, Manifest, NodeId, PieceIndex, Role, Span};
@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::banned::Banned;
+use crate::swarm_log::LoggedSwarm;
 
 /// What is fetched, and by whom.
 #[derive(Clone)]
@@ -200,7 +201,7 @@ struct Driver {
     download: Download,
     manifest: Arc<Manifest>,
     partial: Partial,
-    swarm: Swarm,
+    swarm: LoggedSwarm,
     started: Instant,
     peers: BTreeMap<PeerId, Peer>,
     banned: Banned,
@@ -232,8 +233,13 @@ impl Driver {
         let have = partial.have();
         let lengths: Vec<u32> = manifest.pieces.iter().map(|piece| piece.len).collect();
         let held = have.iter().map(|piece| u64::from(lengths[piece.as_usize()])).sum();
-        let seed = download.env.random_u64();
-        let swarm = Swarm::new(Settings::default(), lengths, have, seed, Time::default());
+        let swarm = LoggedSwarm::begin(Start {
+            settings: Settings::default(),
+            lengths,
+            have: have.spans(),
+            seed: download.env.random_u64(),
+            now: Time::default(),
+        });
         Self {
             swarm,
             started,

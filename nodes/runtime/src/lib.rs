@@ -4,7 +4,7 @@
 //! needed to stop it). It stands on a [`Host`] — clock, disk, network, catalogues — which a simulation replaces as a
 //! whole. Around the apps, this crate holds what more than one role needs: serving content out of a store
 //! ([`content`], by an origin to agents [`Seed`]), keeping content that is in use and dropping what has no name any more ([`Leases`], [`Collector`]),
-//! the driver that joins the pure swarm to the network ([`Download`]), and what a role tells
+//! the driver that joins the pure swarm to the network ([`Download`]; [`swarm_log`] tells what it did), and what a role tells
 //! of itself ([`Insight`], [`metrics`]); [`Reloads`] brings an operator's wish to the task that reads the settings.
 
 mod bandwidth;
@@ -23,6 +23,7 @@ mod running;
 mod seed;
 mod spreads;
 mod status;
+pub mod swarm_log;
 mod uploads;
 
 pub use bandwidth::{BandwidthError, BandwidthPlan, LiveBandwidth, NodeLimits};
