@@ -34,6 +34,8 @@ pub(super) struct Agent {
     pub(super) open: Vec<(RequestId, PeerId, Span)>,
     /// When it looks at the time next.
     pub(super) due: Option<Time>,
+    /// How many it has banned, which it still counts among those that it hears.
+    pub(super) banned: usize,
     pub(super) done: Option<Time>,
 }
 
@@ -56,6 +58,7 @@ impl Agent {
             began: Time::default(),
             open: Vec::new(),
             due: None,
+            banned: 0,
             done: None,
         }
     }
@@ -88,7 +91,7 @@ impl Agent {
         self.is_up = false;
         self.untold = Vec::new();
         (self.tells_at, self.told_at) = (None, None);
-        (self.hears, self.watchers) = (Vec::new(), Vec::new());
+        (self.hears, self.watchers, self.banned) = (Vec::new(), Vec::new(), 0);
     }
 
     pub(super) fn have(&self) -> &PieceSet {

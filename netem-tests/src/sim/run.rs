@@ -161,6 +161,11 @@ impl<'a> World<'a> {
         }
         if self.setting.faults.trackers_die_at.is_none_or(|at| self.now.0 < at) {
             if self.agent(number).manner == Manner::Honest {
+                let agent = self.agent(number);
+                if 2 * agent.banned > agent.hears.len() {
+                    // It comes back, as an agent does that has banned more than are left to it, and is named others.
+                    self.tracker.left(&number);
+                }
                 let named = self.tracker.seeks(&number, &mut self.rng).to_vec();
                 named.into_iter().for_each(|other| self.meet(number, other));
             } else {
@@ -243,6 +248,7 @@ impl<'a> World<'a> {
                     }
                 }
                 Action::Ban { peer } => {
+                    agent.banned += 1;
                     self.outcome.banned += 1;
                     let of = peer.0;
                     let lies = of != SOURCE

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::banned::Banned;
+use self::neighbours::Renewal;
 use crate::swarm_log::LoggedSwarm;
 
 /// What is fetched, and by whom.
@@ -106,7 +107,8 @@ impl Download {
         progress: watch::Sender<(u64, u64)>,
     ) -> Result<Fetched, DownloadError> {
         let (inputs, inbox) = mpsc::channel(INBOX);
-        let announcer = self.env.spawn(neighbours::announce(self.clone(), inputs.clone()));
+        let renewal = Renewal::default();
+        let announcer = self.env.spawn(neighbours::announce(self.clone(), renewal.clone(), inputs.clone()));
         let _announcer = AbortOnDropHandle::new(announcer);
         let mut inbox = inbox;
         let (manifest, known) = match self.store.manifest(&self.digest) {
@@ -119,6 +121,7 @@ impl Download {
             Begun::Partial(partial) => {
                 let mut driver =
                     Driver::new(self.clone(), manifest, partial, inputs, inbox, arrivals, progress);
+                driver.renewal = renewal;
                 driver.join_all(known);
                 driver.run().await?;
                 fetched.sources = driver.sources();
@@ -205,6 +208,7 @@ struct Driver {
     started: Instant,
     peers: BTreeMap<PeerId, Peer>,
     banned: Banned,
+    renewal: Renewal,
     next_peer: u32,
     requests: BTreeMap<RequestId, (PeerId, AbortOnDropHandle<()>)>,
     inputs: mpsc::Sender<Input>,
@@ -246,6 +250,7 @@ impl Driver {
             last_heard: started,
             peers: BTreeMap::new(),
             banned: Banned::default(),
+            renewal: Renewal::default(),
             next_peer: 0,
             requests: BTreeMap::new(),
             held,
@@ -299,7 +304,13 @@ impl Driver {
 
     fn handle(&mut self, input: Input) -> Result<(), DownloadError> {
         match input {
-            Input::Neighbours(neighbours) => self.join_all(neighbours),
+            Input::Neighbours(neighbours) => {
+                self.join_all(neighbours);
+                // Those few that are left would have to serve this node with all it lacks.
+                if self.banned.len() > self.agents() {
+                    self.renewal.ask();
+                }
+            }
             Input::Has(peer, spans) => self.tell(Event::PeerHas { peer, spans }),
             Input::PeerLost(peer, why) => self.leave(peer, why),
             Input::Bytes(request) => {
@@ -327,8 +338,7 @@ impl Driver {
         let Neighbour { node, role, addr } = neighbour;
         let myself = node.as_ref() == Some(&self.download.node) && role == Role::Agent;
         let known = self.peers.values().any(|peer| peer.addr == addr);
-        let agents = self.peers.values().filter(|peer| peer.role != Role::Origin).count();
-        let crowded = role != Role::Origin && agents >= MAX_AGENTS;
+        let crowded = role != Role::Origin && self.agents() >= MAX_AGENTS;
         if myself || known || crowded || is_banned {
             return;
         }
@@ -339,6 +349,11 @@ impl Driver {
         let watch = AbortOnDropHandle::new(self.download.env.spawn(watch));
         self.peers.insert(id, Peer { node, addr, role, _watch: watch, declines: Vec::new() });
         self.tell(Event::PeerJoined { peer: id, kind });
+    }
+
+    /// How many agents it talks to.
+    fn agents(&self) -> usize {
+        self.peers.values().filter(|peer| peer.role != Role::Origin).count()
     }
 
     fn leave(&mut self, peer: PeerId, why: String) {

@@ -15,6 +15,11 @@ impl Banned {
         self.0.push((node, addr));
     }
 
+    /// How many there are.
+    pub(super) const fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether a neighbour is one of them: by its name, or it would come back from another port; by its address where a name is not
     /// known.
     pub(super) fn contains(&self, neighbour: &Neighbour) -> bool {

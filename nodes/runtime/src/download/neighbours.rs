@@ -1,6 +1,8 @@
 //! Finding neighbours, and hearing from each what it has.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdcq_swarm::PeerId;
@@ -24,11 +26,30 @@ const DECLINE_PATIENCE: Duration = Duration::from_secs(1);
 /// How often such a peer is asked before it counts as gone until a tracker names it again.
 const WATCH_TRIES: u32 = 20;
 
+/// A wish for other neighbours. A tracker names those that it has named before, whatever has become of them; to one that comes
+/// back, it names others.
+#[derive(Clone, Default)]
+pub(super) struct Renewal(Arc<AtomicBool>);
+
+impl Renewal {
+    pub(super) fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
 /// Announces that this node seeks the content, again and again, and passes on whom the trackers name. If none
 /// answers, the origins are all there is.
-pub(super) async fn announce(download: Download, inputs: mpsc::Sender<Input>) {
+pub(super) async fn announce(download: Download, renewal: Renewal, inputs: mpsc::Sender<Input>) {
     loop {
-        let (neighbours, again) = match ask_trackers(&download).await {
+        if renewal.take() {
+            // Whoever has heard of this node already still asks it.
+            tell_trackers(&download, Goal::Leave).await;
+        }
+        let (neighbours, again) = match tell_trackers(&download, Goal::Seek).await {
             Some(Neighbours { neighbours, again_ms }) => {
                 (neighbours.into_vec(), Duration::from_millis(again_ms.into()))
             }
@@ -41,8 +62,8 @@ pub(super) async fn announce(download: Download, inputs: mpsc::Sender<Input>) {
     }
 }
 
-async fn ask_trackers(download: &Download) -> Option<Neighbours> {
-    let announce = Announce { digest: download.digest, goal: Goal::Seek, port: download.port };
+async fn tell_trackers(download: &Download, goal: Goal) -> Option<Neighbours> {
+    let announce = Announce { digest: download.digest, goal, port: download.port };
     for tracker in &download.trackers {
         let scope = Scope {
             trace: download.trace,
