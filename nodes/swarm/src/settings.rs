@@ -89,7 +89,7 @@ impl Default for Settings {
             },
             all_agents: WindowSettings {
                 min_bytes: 64 * KIB,
-                min_pieces: 8,
+                min_pieces: 12,
                 max_bytes: 32 * MIB,
                 span_bytes: 256 * KIB,
                 spans: 1,
