@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 const AT_ONCE: usize = 16;
 /// For how long a download holds up others: long ones go on beside them.
 pub(crate) const LONGEST_TURN: Duration = Duration::from_secs(2);
-/// What is asked for within so many milliseconds counts as asked for at once.
+/// What is asked for within so many milliseconds of the first counts as asked for at once. Hosts that begin within the same second do
+/// not part ways for that, as they would by the hands of a clock.
 const TOGETHER_MS: u64 = 10_000;
 
 /// Lets downloads begin some at a time. What was asked for at once begins in the same order on every host, whatever order it was
@@ -29,6 +30,8 @@ struct State {
     taken: usize,
     waiting: BTreeMap<Place, oneshot::Sender<Turn>>,
     next: u64,
+    /// When the first of what counts as asked for at once was, by the wall clock.
+    together_since: u64,
 }
 
 /// What is due earlier comes first; the number tells two askers for one content apart.
@@ -65,9 +68,9 @@ impl Turns {
 
     /// Waits for a turn.
     pub(crate) async fn take(&self, class: Class, digest: Digest) -> Turn {
-        let due = self.due(class);
         let (waiting, turn) = {
             let mut state = locked(&self.state);
+            let due = state.due(self.env.unix_ms(), class);
             if state.taken < AT_ONCE {
                 state.taken += 1;
                 return Turn(Arc::clone(&self.state));
@@ -86,8 +89,8 @@ impl Turns {
 
     /// Somebody wants what waits, and it matters to them.
     pub(crate) fn hasten(&self, class: Class, digest: Digest) {
-        let due = self.due(class);
         let mut state = locked(&self.state);
+        let due = state.due(self.env.unix_ms(), class);
         let late = state.waiting.keys().filter(|place| place.digest == digest && place.due > due);
         for place in late.copied().collect::<Vec<_>>() {
             if let Some(tell) = state.waiting.remove(&place) {
@@ -95,9 +98,16 @@ impl Turns {
             }
         }
     }
+}
 
-    fn due(&self, class: Class) -> u64 {
-        self.env.unix_ms() / TOGETHER_MS + lag(class)
+impl State {
+    /// When what is asked for now is due, in milliseconds.
+    fn due(&mut self, now: u64, class: Class) -> u64 {
+        // Also if the clock was set back.
+        if now.abs_diff(self.together_since) >= TOGETHER_MS {
+            self.together_since = now;
+        }
+        self.together_since + lag(class) * TOGETHER_MS
     }
 }
 
@@ -170,6 +180,24 @@ mod tests {
             order
         };
         assert_eq!(begun([b"a", b"b", b"c"]), begun([b"c", b"a", b"b"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_for_at_once_is_told_by_the_first_of_it_and_not_by_the_clock() {
+        for second in 0..TOGETHER_MS / 1000 {
+            let (turns, mut taken) = turns();
+            let until = 2 * TOGETHER_MS - turns.env.unix_ms() % TOGETHER_MS + 1000 * second;
+            tokio::time::advance(Duration::from_millis(until)).await;
+            // In the order of their digests.
+            let mut names: [&'static [u8]; 2] = [b"a", b"b"];
+            names.sort_by_key(|name| std::cmp::Reverse(Digest::of(name)));
+            let mut early = wait(&turns, Class::Normal, names[0]);
+            tokio::time::advance(Duration::from_millis(TOGETHER_MS - 1)).await;
+            let mut late = wait(&turns, Class::Normal, names[1]);
+            drop(taken.pop());
+            let first = (&mut late).now_or_never();
+            assert!(first.is_some() && (&mut early).now_or_never().is_none(), "begun in second {second}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
