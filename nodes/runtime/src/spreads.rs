@@ -20,8 +20,8 @@ const UNREAD_OFFERS: usize = 8;
 /// The number of those who do not listen.
 const NOBODY: PeerId = PeerId(u32::MAX);
 
-/// What an origin spreads: the contents that agents listen to. They share its way out, and what was listened to first is offered
-/// first: were all on offer at once, offers would wait for longer than their agents do.
+/// What an origin spreads: the contents that agents listen to. They share its way out, and are offered in
+/// turn as far as it has room: were all on offer at once, offers would wait for longer than their agents do.
 #[derive(Clone)]
 pub(crate) struct Spreads(Arc<Inner>);
 
@@ -41,6 +41,8 @@ struct State {
     next: Age,
     /// Contents of which there may be something to offer.
     due: BTreeSet<Age>,
+    /// Whose turn it is, or of the next one that is due.
+    turn: Age,
     /// Of all contents.
     on_offer: OnOffer,
     /// The rate of the way out in bytes a second, and after which time what is sent is known to have arrived.
@@ -116,9 +118,6 @@ impl Spreads {
             state.pace = Some((rate, delay));
         }
         state.of(digest, |content| {
-            if rate > 0.0 {
-                content.spread.pace(rate, delay);
-            }
             if asked != Asked::Offered {
                 content.spread.accepted(span);
             }
@@ -171,11 +170,7 @@ impl State {
         let age = self.next;
         self.next += 1;
         self.ages.insert(*digest, age);
-        let mut content = Content::new(digest, manifest);
-        if let Some((rate, delay)) = self.pace {
-            content.spread.pace(rate, delay);
-        }
-        self.contents.insert(age, content);
+        self.contents.insert(age, Content::new(digest, manifest));
         age
     }
 
@@ -194,25 +189,29 @@ impl State {
         Some(told)
     }
 
-    /// Passes on what there is to offer.
+    /// Passes on what there is to offer, one offer of each content in turn.
     fn offer(&mut self, now: Time) {
-        let mut after = 0;
-        while let Some(age) = self.due.range(after..).next().copied() {
-            after = age + 1;
-            let Some(content) = self.contents.get_mut(&age) else { continue };
-            self.on_offer -= content.spread.on_offer();
-            while let Some((agent, span)) = content.spread.poll_offer(now, self.on_offer) {
-                if let Some(listener) = content.listeners.get(&agent) {
-                    // What does not reach an agent is offered to another one soon.
-                    let _ = listener.try_send(span);
-                }
+        while let Some(age) = self.due.range(self.turn..).next().or_else(|| self.due.first()).copied() {
+            self.turn = age;
+            let Some(content) = self.contents.get_mut(&age) else { return };
+            if let Some((rate, delay)) = self.pace {
+                content.spread.pace(rate, delay);
             }
+            self.on_offer -= content.spread.on_offer();
+            let offer = content.spread.poll_offer(now, self.on_offer);
             let has_plenty = content.spread.has_plenty(self.on_offer);
             self.on_offer += content.spread.on_offer();
-            if has_plenty {
-                return;
+            match offer {
+                Some((agent, span)) => {
+                    if let Some(listener) = content.listeners.get(&agent) {
+                        // What does not reach an agent is offered to another one soon.
+                        let _ = listener.try_send(span);
+                    }
+                }
+                None if has_plenty => return,
+                None => drop(self.due.remove(&age)),
             }
-            self.due.remove(&age);
+            self.turn += 1;
         }
     }
 
@@ -316,7 +315,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn contents_share_what_is_on_offer_and_the_older_one_comes_first() {
+    async fn contents_share_what_is_on_offer_in_turn() {
         let spreads = spreads();
         let [old, young] = [content(1, 12), content(2, 12)];
         let mut first = seats(&spreads, &old, 10);
@@ -333,6 +332,27 @@ mod tests {
         let last = offered(&mut first);
         assert_eq!(last.iter().flatten().count(), 4, "{last:?}");
         assert_eq!(offered(&mut second).iter().flatten().count(), most - 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_content_leaves_a_short_one_its_turn() {
+        let spreads = spreads();
+        let [old, young] = [content(1, 1000), content(2, 1)];
+        let mut first = seats(&spreads, &old, 10);
+        let mut second = seats(&spreads, &young, 2);
+        let (mut sent, mut told) = (0, Vec::new());
+        while told.is_empty() {
+            assert!(sent < 20, "the other has its turn");
+            for (agent, span) in offered(&mut first).into_iter().enumerate() {
+                let Some(span) = span else { continue };
+                let by = node(agent as u8);
+                assert_eq!(spreads.asked(&old.0, &by, span), Some(Asked::Offered));
+                spreads.ended(&old.0, &by, span, ReplyEnd::Arrived);
+                sent += 1;
+            }
+            told = offered(&mut second).into_iter().flatten().collect();
+        }
+        assert_eq!(told, [Span::new(0, 1)]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -40,6 +40,9 @@ const LONGEST_SPAN: u64 = 64 * 1024;
 /// The longest span where agents are few.
 const LONGEST_SHARE: u64 = 1024 * 1024;
 
+/// What was asked for and is not sent for so long no longer counts as on offer: one that takes nothing is not to hold up others.
+const STUCK: Duration = Duration::from_secs(2);
+
 /// An offer is made to so many agents, one after the other; nobody having taken it, the agents have it from elsewhere.
 const MOST_OFFERS: u8 = 8;
 
@@ -92,7 +95,10 @@ pub struct Spread {
     turn: VecDeque<PeerId>,
     agents: BTreeSet<PeerId>,
     open: BTreeMap<PeerId, Offer>,
+    /// Bytes of the offers that count.
     open_bytes: u64,
+    /// How many do not.
+    stuck: usize,
     /// The pieces that were asked for without an offer, or sent: nobody needs an offer of them.
     out: Bits,
     /// Those that were sent.
@@ -118,6 +124,8 @@ struct Offer {
     reason: Reason,
     /// When the rest is offered to another; never, while something is being sent.
     until: Option<Time>,
+    /// When it no longer counts as on offer, unless something of it is sent before; never, if it does not count.
+    counts_until: Option<Time>,
 }
 
 /// Why pieces are on offer.
@@ -160,6 +168,7 @@ impl Spread {
             agents: BTreeSet::new(),
             open: BTreeMap::new(),
             open_bytes: 0,
+            stuck: 0,
             now: Time::default(),
         }
     }
@@ -169,8 +178,9 @@ impl Spread {
         self.settings.patience = PATIENCE + 2 * delay;
         self.settings.open_bytes = (rate * (OPEN + delay).as_secs_f64()) as u64;
         let short = ((rate * SPAN.as_secs_f64()) as u64).min(LONGEST_SPAN);
-        // Few agents have one offer each, and are to keep the way out busy all the same.
-        let share = self.settings.open_bytes / self.agents.len().max(1) as u64;
+        // Few agents have one offer each, and are to keep the way out busy all the same; but others may be about to come.
+        let few = if self.next == 0 { 0 } else { self.settings.open_bytes };
+        let share = few / self.agents.len().max(1) as u64;
         self.settings.span_bytes = short.max(share.min(LONGEST_SHARE));
     }
 
@@ -198,6 +208,7 @@ impl Spread {
                 offer.asked.insert(piece);
             }
             offer.until = None;
+            offer.counts_until = offer.counts_until.map(|_| self.now + STUCK);
             return Asked::Offered;
         }
         let known = span.first.0..span.range().end.min(self.lengths.len() as u32);
@@ -261,10 +272,14 @@ impl Spread {
         if !offer.lose(piece, length) {
             return;
         }
-        self.open_bytes -= u64::from(length);
+        if let Some(until) = &mut offer.counts_until {
+            *until = self.now + STUCK;
+            self.open_bytes -= u64::from(length);
+        }
         if offer.asked.is_empty() {
             offer.until = Some(self.now + self.settings.patience);
             if offer.unasked.is_empty() {
+                self.stuck -= usize::from(offer.counts_until.is_none());
                 self.open.remove(&agent);
                 self.turn.push_back(agent);
             }
@@ -273,7 +288,7 @@ impl Spread {
 
     /// What of this blob is on offer.
     pub fn on_offer(&self) -> OnOffer {
-        OnOffer { bytes: self.open_bytes, spans: self.open.len() }
+        OnOffer { bytes: self.open_bytes, spans: self.open.len() - self.stuck }
     }
 
     /// Whether nothing is to be offered for now, as the way out has enough to do with this blob and with what is on offer `beside` it.
@@ -296,9 +311,10 @@ impl Spread {
         let agent = self.turn.pop_front()?;
         let bytes = self.bytes(span);
         self.open_bytes += bytes;
-        let until = Some(now + self.settings.patience);
+        let (until, counts_until) = (Some(now + self.settings.patience), Some(now + STUCK));
         let (unasked, asked) = (span.range().collect(), BTreeSet::new());
-        self.open.insert(agent, Offer { unasked, asked, bytes, offers: offers + 1, reason, until });
+        self.open
+            .insert(agent, Offer { unasked, asked, bytes, offers: offers + 1, reason, until, counts_until });
         Some((agent, span))
     }
 
@@ -311,11 +327,18 @@ impl Spread {
             self.withdraw(agent);
             self.turn.push_back(agent);
         }
+        for offer in
+            self.open.values_mut().filter(|offer| offer.counts_until.is_some_and(|until| until <= now))
+        {
+            offer.counts_until = None;
+            self.open_bytes -= offer.bytes;
+            self.stuck += 1;
+        }
     }
 
     /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.open.values().filter_map(|offer| offer.until).min()
+        self.open.values().flat_map(|offer| [offer.until, offer.counts_until]).flatten().min()
     }
 
     /// Whether every piece has been sent to somebody, or found no taker.
@@ -395,9 +418,17 @@ impl Spread {
 
     fn withdraw(&mut self, agent: PeerId) {
         let Some(offer) = self.open.remove(&agent) else { return };
-        self.open_bytes -= offer.bytes;
-        if offer.offers < MOST_OFFERS {
-            let pieces: BTreeSet<u32> = offer.pieces().filter(|piece| !self.out.contains(*piece)).collect();
+        match offer.counts_until {
+            Some(_) => self.open_bytes -= offer.bytes,
+            None => self.stuck -= 1,
+        }
+        let pieces: BTreeSet<u32> = offer.pieces().filter(|piece| !self.out.contains(*piece)).collect();
+        if offer.offers >= MOST_OFFERS {
+            // Nobody takes it: it is not held back from who asks for it after all.
+            pieces.into_iter().for_each(|piece| {
+                self.declined.insert_range(piece..piece + 1, |_| {});
+            });
+        } else {
             let mut pieces = pieces.into_iter().peekable();
             while let Some(first) = pieces.next() {
                 let mut count = 1;
@@ -458,6 +489,42 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_and_not_sent_soon_makes_room_for_others() {
+        let mut spread = spread(8, 3);
+        assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2)), (1, Span::new(2, 2))]);
+        for agent in [0, 1] {
+            assert_eq!(spread.asked(PeerId(agent), Span::new(2 * agent, 2)), Asked::Offered);
+        }
+        assert_eq!(spread.on_offer(), OnOffer { bytes: 40, spans: 2 });
+        spread.handle_timeout(Time(Duration::from_secs(1)));
+        assert_eq!(offers(&mut spread, 1), []);
+        // One of the two gets something.
+        spread.sent(PeerId(1), 2);
+        spread.handle_timeout(Time(STUCK));
+        assert_eq!(spread.on_offer(), OnOffer { bytes: 10, spans: 1 });
+        assert_eq!(offers(&mut spread, 2), [(2, Span::new(4, 2))]);
+        spread.sent(PeerId(0), 0);
+        assert_eq!(spread.on_offer(), OnOffer { bytes: 30, spans: 2 }, "it does not count again");
+        spread.sent(PeerId(0), 1);
+        spread.left(PeerId(1));
+        spread.left(PeerId(2));
+        assert_eq!(spread.on_offer(), OnOffer::default());
+        assert_eq!(offers(&mut spread, 2), [(0, Span::new(3, 1))]);
+    }
+
+    #[test]
+    fn what_nobody_takes_is_not_held_back_from_who_asks_for_it() {
+        let mut spread = spread(2, 3);
+        for second in 0..u64::from(MOST_OFFERS) {
+            assert_eq!(offers(&mut spread, second).len(), 1);
+            assert_eq!(spread.asked(PeerId(7), Span::new(0, 1)), Asked::Due);
+            spread.handle_timeout(Time(Duration::from_secs(second + 1)));
+        }
+        assert_eq!(offers(&mut spread, 20), []);
+        assert_eq!(spread.asked(PeerId(1), Span::new(0, 1)), Asked::Out);
+    }
+
+    #[test]
     fn one_lost_piece_of_an_offer_leaves_the_others() {
         let mut spread = spread(2, 2);
         assert_eq!(offers(&mut spread, 0), [(0, Span::new(0, 2))]);
@@ -477,7 +544,7 @@ mod tests {
         spread.handle_timeout(Time(Duration::from_secs(1)));
         assert_eq!(offers(&mut spread, 1), [(1, Span::new(0, 2))]);
         spread.asked(PeerId(1), Span::new(0, 2));
-        assert_eq!(spread.poll_timeout(), None);
+        assert_eq!(spread.poll_timeout(), Some(Time(Duration::from_secs(1) + STUCK)), "it is being sent");
         spread.left(PeerId(1));
         assert_eq!(offers(&mut spread, 2), [(2, Span::new(0, 2))]);
         spread.left(PeerId(2));
