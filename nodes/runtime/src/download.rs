@@ -209,6 +209,8 @@ struct Driver {
     peers: BTreeMap<PeerId, Peer>,
     banned: Banned,
     renewal: Renewal,
+    /// How many were banned when others were asked for last.
+    renewed_for: usize,
     next_peer: u32,
     requests: BTreeMap<RequestId, (PeerId, AbortOnDropHandle<()>)>,
     inputs: mpsc::Sender<Input>,
@@ -251,6 +253,7 @@ impl Driver {
             peers: BTreeMap::new(),
             banned: Banned::default(),
             renewal: Renewal::default(),
+            renewed_for: 0,
             next_peer: 0,
             requests: BTreeMap::new(),
             held,
@@ -306,8 +309,10 @@ impl Driver {
         match input {
             Input::Neighbours(neighbours) => {
                 self.join_all(neighbours);
-                // Those few that are left would have to serve this node with all it lacks.
-                if self.banned.len() > self.agents() {
+                // Those few that are left would have to serve this node with all it lacks. Once for each ban: where there is nobody
+                // else, asking again and again finds nobody either.
+                if self.banned.len() > self.agents().max(self.renewed_for) {
+                    self.renewed_for = self.banned.len();
                     self.renewal.ask();
                 }
             }
