@@ -167,8 +167,12 @@ const fn release() -> Release {
     Release { push: PUSH, digest: Digest::from_bytes([1; Digest::LEN]) }
 }
 
-const fn leave() -> Announce {
-    Announce { digest: Digest::from_bytes([1; Digest::LEN]), goal: Goal::Leave, port: 7405 }
+fn leave() -> Announce {
+    Announce {
+        digests: List::first_of([Digest::from_bytes([1; Digest::LEN])]),
+        goal: Goal::Leave,
+        port: 7405,
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use rdcq_runtime::Host;
 use rdcq_wire::frame::{FLAG_IGNORABLE, MAX_HEADER, PREFIX_LEN};
 use rdcq_wire::message::{Announce, Failure, Goal, Offer, Pull as PullRequest, PutPieces, Resolve};
 use rdcq_wire::{
-    Class, CloseCode, Context, Digest, ErrorCode, Identity, Kind, Message, Name, Prefix, Role, Span,
+    Class, CloseCode, Context, Digest, ErrorCode, Identity, Kind, List, Message, Name, Prefix, Role, Span,
     TagQuery, access, frame,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -351,7 +351,9 @@ fn request_to(server: Role) -> Vec<u8> {
         Role::Proxy => frame_of(&PutPieces { push: 1, digest, span: Span::new(0, 1) }),
         Role::Origin => frame_of(&PutPieces { push: 1, digest, span: Span::new(0, 1) }),
         Role::BuildIndex => frame_of(&Resolve { query }),
-        Role::Tracker => frame_of(&Announce { digest, goal: Goal::Leave, port: 1 }),
+        Role::Tracker => {
+            frame_of(&Announce { digests: List::first_of([digest]), goal: Goal::Leave, port: 1 })
+        }
         Role::Agent => frame_of(&PullRequest { query }),
         other => panic!("no {other} listens"),
     }

@@ -11,6 +11,7 @@ use rdcq::Seat;
 use rdcq_client::ask;
 use rdcq_netem_tests::world::{bytes, live, manifest};
 use rdcq_netem_tests::{Client, World};
+use rdcq_wire::message::Announce;
 use rdcq_wire::{Digest, ErrorCode, Role};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -150,6 +151,32 @@ fn an_agent_whose_process_dies_in_a_pull_does_not_fetch_recorded_pieces_again() 
             assert_eq!(all, content.len() as u64, "seed {seed}: {from:?}");
         });
     }
+}
+
+#[test]
+fn a_tracker_that_starts_anew_soon_knows_all_that_an_agent_has() {
+    let tracker = Seat::new(Role::Tracker, 1);
+    // More than one announcement tells of.
+    let files = Announce::MAX as u64 + 4;
+    live(1, async {
+        let mut world = World::start(1, 2).await;
+        let (first, second) = (world.client(1), world.client(2));
+        let mut tags = Vec::new();
+        for file in 0..files {
+            tags.push(first.push(&bytes(file, 100)).await);
+            first.pull(&tags[tags.len() - 1]).await.unwrap();
+        }
+        world.kill(tracker).await;
+        world.restart(tracker).await;
+        // A third of the time for which it remembers.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        world.kill(ORIGIN).await;
+        for (tag, file) in tags.iter().zip(0..) {
+            let from = second.pull(tag).await.unwrap().sources;
+            assert_eq!((from.agents, from.origins), (100, 0), "file {file}");
+            assert_eq!(second.pulled(), bytes(file, 100));
+        }
+    });
 }
 
 #[test]

@@ -25,7 +25,6 @@ fn setting(agents: u32, seed: u64) -> Setting {
         spread: ms(20),
         acquaint: AcquaintSettings::default(),
         most_neighbours: 16,
-        ask_again: ms(500),
         have_every: ms(1),
         headers: 0.05,
         message_bytes: 90,

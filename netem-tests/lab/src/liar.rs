@@ -67,7 +67,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let manifest = Manifest::decode(&answer.body.collect().await?.concat())?;
     endpoint.serve(Role::Agent, Arc::new(Liar { digest, manifest }));
     let tracker = *config.herd.trackers.first().context("the settings name no tracker")?;
-    let announce = Announce { digest, goal: Goal::Seed, port: bound.addr().port() };
+    let digests = List::first_of([digest]);
+    let announce = Announce { digests, goal: Goal::Seed, port: bound.addr().port() };
     let mut again = said(&pool, &env, tracker, &announce).await?;
     report::print(&"ready")?;
     loop {

@@ -32,6 +32,8 @@ pub(super) struct Agent {
     pub(super) began: Time,
     /// Whom each open request was made of, and which pieces are to come.
     pub(super) open: Vec<(RequestId, PeerId, Span)>,
+    /// When it asks the tracker again.
+    pub(super) asks_at: Option<Time>,
     /// When it looks at the time next.
     pub(super) due: Option<Time>,
     /// How many it has banned, which it still counts among those that it hears.
@@ -57,6 +59,7 @@ impl Agent {
             received: 0,
             began: Time::default(),
             open: Vec::new(),
+            asks_at: None,
             due: None,
             banned: 0,
             done: None,
@@ -90,7 +93,7 @@ impl Agent {
         self.life += 1;
         self.is_up = false;
         self.untold = Vec::new();
-        (self.tells_at, self.told_at) = (None, None);
+        (self.tells_at, self.told_at, self.asks_at) = (None, None, None);
         (self.hears, self.watchers, self.banned) = (Vec::new(), Vec::new(), 0);
     }
 

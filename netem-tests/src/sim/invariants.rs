@@ -47,7 +47,6 @@ pub fn small(seed: u64) -> Setting {
         spread: Duration::from_millis(rng.random_range(0..1000)),
         acquaint: acquaint(&mut rng),
         most_neighbours: rng.random_range(1..16),
-        ask_again: Duration::from_millis(500),
         have_every: Duration::from_millis(rng.random_range(0..50)),
         headers: 0.05,
         message_bytes: 90,

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rdcq_swarm::{Acquaintances, Action, Event, PeerId, PeerKind, Spread, Swarm, Time};
+use rdcq_swarm::{
+    Acquaintances, Action, Event, PeerId, PeerKind, SEEK_SOONEST, Spread, Swarm, Time, seek_again,
+};
 use rdcq_wire::Span;
 use rdcq_wire::message::Have;
 
@@ -24,6 +26,8 @@ use super::unread::Unread;
 
 /// The source's number; agents come after it.
 const SOURCE: u32 = 0;
+/// How soon an agent asks the tracker again at the latest: a third of the time for which it is remembered.
+const LATEST_ASKED: Duration = Duration::from_secs(5);
 
 struct World<'a> {
     setting: &'a Setting,
@@ -149,10 +153,12 @@ impl<'a> World<'a> {
     /// The tracker names others, and hears of the one that asks.
     fn name(&mut self, number: u32, life: u16) {
         self.outcome.messages += 2;
+        let now = self.now;
         let Some(agent) = self.alive(number, life) else { return };
-        if agent.done.is_some() {
+        if agent.done.is_some() || agent.asks_at.is_some_and(|at| at != now) {
             return;
         }
+        agent.asks_at = None;
         let is_first = agent.manner == Manner::Honest && agent.swarm.is_none();
         if is_first {
             let (seed, now) = (self.rng.random(), self.now);
@@ -176,7 +182,19 @@ impl<'a> World<'a> {
             self.join_source(number);
         }
         if self.agent(number).manner == Manner::Honest {
-            self.after(self.setting.ask_again, Happening::Named { agent: number, life });
+            let sought = self.now.since(self.agent(number).began);
+            self.ask_after(number, seek_again(sought, LATEST_ASKED));
+        }
+    }
+
+    /// Has an agent ask the tracker after a time, if it would not do so before.
+    fn ask_after(&mut self, number: u32, time: Duration) {
+        let at = self.now + time;
+        let agent = self.agent(number);
+        if agent.asks_at.is_none_or(|before| at < before) {
+            agent.asks_at = Some(at);
+            let life = agent.life;
+            self.after(time, Happening::Named { agent: number, life });
         }
     }
 
@@ -224,7 +242,7 @@ impl<'a> World<'a> {
     /// Does what a swarm decides.
     fn act(&mut self, number: u32) {
         let (latency, now) = (self.setting.latency, self.now);
-        let mut messages = Vec::new();
+        let (mut messages, banned) = (Vec::new(), self.outcome.banned);
         let agent = &mut self.agents[number as usize - 1];
         let life = agent.life;
         let Some(swarm) = &mut agent.swarm else { return };
@@ -274,6 +292,9 @@ impl<'a> World<'a> {
             self.agenda.add(at, Happening::Due { agent: number, life });
         }
         messages.into_iter().for_each(|to| self.message(number, to));
+        if self.outcome.banned > banned {
+            self.ask_after(number, SEEK_SOONEST);
+        }
     }
 
     fn look_at_the_time(&mut self, number: u32, life: u16) {

@@ -34,8 +34,6 @@ pub struct Setting {
     pub acquaint: AcquaintSettings,
     /// Most neighbours that an agent takes of those that are named to it, or that it hears from.
     pub most_neighbours: u32,
-    /// How soon an agent asks the tracker again.
-    pub ask_again: Duration,
     /// Least time between two words of an agent about what it has.
     pub have_every: Duration,
     /// Bytes on a link for each byte of the file, beyond that byte.

@@ -1,21 +1,26 @@
 //! Tells the trackers what this host has whole.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdcq_env::Env;
 use rdcq_store::ContentStore;
 use rdcq_transport::{Pool, Scope};
 use rdcq_wire::message::{Announce, Goal};
-use rdcq_wire::{Class, Digest, Role};
+use rdcq_wire::{Class, Digest, List, Role};
 use tokio::sync::Notify;
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 /// How long a tracker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How soon everything is announced again while no tracker answers.
+/// How soon everything is announced again while no tracker answers, or once another does.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// How soon it is looked again for content, if none is here: whoever brings some says so.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Announces content, again and again. Cheap to clone.
 #[derive(Clone)]
@@ -26,6 +31,35 @@ pub(crate) struct Seeder {
     trackers: Vec<SocketAddr>,
     port: u16,
     more: Arc<Notify>,
+    told: Arc<Mutex<Told>>,
+}
+
+/// What was announced since everything was announced last, and to whom: what is new is announced alone.
+#[derive(Default)]
+struct Told {
+    tracker: Option<SocketAddr>,
+    digests: BTreeSet<Digest>,
+}
+
+impl Told {
+    fn new_among(&self, mut held: Vec<Digest>) -> Vec<Digest> {
+        held.retain(|digest| !self.digests.contains(digest));
+        held
+    }
+
+    /// Notes that a tracker heard of some contents. If it is another than before, which knows nothing of the rest, everything is to
+    /// be announced anew: `false`.
+    fn note(&mut self, tracker: SocketAddr, digests: &[Digest]) -> bool {
+        let is_known = *self.tracker.get_or_insert(tracker) == tracker;
+        if is_known {
+            self.digests.extend(digests);
+        }
+        is_known
+    }
+
+    fn forget(&mut self, digests: &[Digest]) {
+        self.digests.retain(|digest| !digests.contains(digest));
+    }
 }
 
 impl Seeder {
@@ -36,7 +70,7 @@ impl Seeder {
         trackers: Vec<SocketAddr>,
         port: u16,
     ) -> Self {
-        Self { env, pool, store, trackers, port, more: Arc::default() }
+        Self { env, pool, store, trackers, port, more: Arc::default(), told: Arc::default() }
     }
 
     /// Begins to announce, until `stop`.
@@ -44,12 +78,17 @@ impl Seeder {
         let (seeder, stop) = (self.clone(), stop.clone());
         self.env.spawn(async move {
             loop {
-                let again = seeder.announce_all().await;
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => return,
-                    () = seeder.more.notified() => {}
-                    () = tokio::time::sleep(again) => {}
+                *seeder.told() = Told::default();
+                let mut all_again = seeder.env.now() + seeder.announce_new().await;
+                loop {
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => return,
+                        () = sleep_until(all_again) => break,
+                        () = seeder.more.notified() => {
+                            all_again = all_again.min(seeder.env.now() + seeder.announce_new().await);
+                        }
+                    }
                 }
             }
         });
@@ -62,25 +101,29 @@ impl Seeder {
 
     /// Takes content back that is no longer here.
     pub(crate) async fn leave(&self, digests: Vec<Digest>) {
-        for digest in digests {
-            self.announce(digest, Goal::Leave).await;
+        self.told().forget(&digests);
+        for batch in digests.chunks(Announce::MAX) {
+            self.announce(batch, Goal::Leave).await;
         }
     }
 
-    async fn announce_all(&self) -> Duration {
-        let mut again = RETRY;
-        for digest in self.store.digests() {
-            match self.announce(digest, Goal::Seed).await {
-                Some(next) => again = next,
-                None => return RETRY,
+    /// Announces what was not announced yet, and says when to announce everything.
+    async fn announce_new(&self) -> Duration {
+        let new = self.told().new_among(self.store.digests());
+        let mut again = IDLE;
+        for batch in new.chunks(Announce::MAX) {
+            match self.announce(batch, Goal::Seed).await {
+                Some((tracker, next)) if self.told().note(tracker, batch) => again = next,
+                _ => return RETRY,
             }
         }
         again
     }
 
-    /// Announces to the first tracker that answers, and says when it wants to hear again.
-    async fn announce(&self, digest: Digest, goal: Goal) -> Option<Duration> {
-        let announce = Announce { digest, goal, port: self.port };
+    /// Announces to the first tracker that answers, and says which that is and when it wants to hear again.
+    async fn announce(&self, digests: &[Digest], goal: Goal) -> Option<(SocketAddr, Duration)> {
+        let digests = List::first_of(digests.iter().copied());
+        let announce = Announce { digests, goal, port: self.port };
         for tracker in &self.trackers {
             let scope = Scope {
                 trace: self.env.random_u64(),
@@ -89,11 +132,35 @@ impl Seeder {
             };
             match self.pool.call(*tracker, Role::Tracker, scope, &announce, Vec::new()).await {
                 Ok(answer) => {
-                    return Some(Duration::from_millis(answer.message.again_ms.into()).max(RETRY / 2));
+                    let again = Duration::from_millis(answer.message.again_ms.into());
+                    return Some((*tracker, again.max(RETRY / 2)));
                 }
                 Err(error) => tracing::debug!(%tracker, %error, "a tracker does not answer"),
             }
         }
         None
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_new_is_announced_until_another_tracker_answers() {
+        let [a, b, c] = [b"a", b"b", b"c"].map(|name| Digest::of(name));
+        let [first, second] = [1, 2].map(|port| SocketAddr::from(([10, 0, 0, 1], port)));
+        let mut told = Told::default();
+        assert_eq!(told.new_among(vec![a, b]), [a, b]);
+        assert!(told.note(first, &[a, b]));
+        assert_eq!(told.new_among(vec![a, b, c]), [c]);
+        assert!(!told.note(second, &[c]), "it does not know the others");
+        assert_eq!(told.new_among(vec![a, b, c]), [c], "and is told of all soon");
+        told.forget(&[a]);
+        assert_eq!(told.new_among(vec![a, b]), [a], "it was dropped, and is here again");
     }
 }

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::banned::Banned;
-use self::neighbours::Renewal;
+use self::neighbours::Wishes;
 use crate::swarm_log::LoggedSwarm;
 
 /// What is fetched, and by whom.
@@ -107,9 +107,9 @@ impl Download {
         progress: watch::Sender<(u64, u64)>,
     ) -> Result<Fetched, DownloadError> {
         let (inputs, inbox) = mpsc::channel(INBOX);
-        let renewal = Renewal::default();
-        let announcer = self.env.spawn(neighbours::announce(self.clone(), renewal.clone(), inputs.clone()));
-        let _announcer = AbortOnDropHandle::new(announcer);
+        let wishes = Wishes::default();
+        let seeking = self.env.spawn(neighbours::seek(self.clone(), wishes.clone(), inputs.clone()));
+        let _seeking = AbortOnDropHandle::new(seeking);
         let mut inbox = inbox;
         let (manifest, known) = match self.store.manifest(&self.digest) {
             Some(manifest) => (manifest, Vec::new()),
@@ -121,7 +121,7 @@ impl Download {
             Begun::Partial(partial) => {
                 let mut driver =
                     Driver::new(self.clone(), manifest, partial, inputs, inbox, arrivals, progress);
-                driver.renewal = renewal;
+                driver.wishes = wishes;
                 driver.join_all(known);
                 driver.run().await?;
                 fetched.sources = driver.sources();
@@ -208,7 +208,7 @@ struct Driver {
     started: Instant,
     peers: BTreeMap<PeerId, Peer>,
     banned: Banned,
-    renewal: Renewal,
+    wishes: Wishes,
     /// How many were banned when others were asked for last.
     renewed_for: usize,
     next_peer: u32,
@@ -252,7 +252,7 @@ impl Driver {
             last_heard: started,
             peers: BTreeMap::new(),
             banned: Banned::default(),
-            renewal: Renewal::default(),
+            wishes: Wishes::default(),
             renewed_for: 0,
             next_peer: 0,
             requests: BTreeMap::new(),
@@ -313,7 +313,7 @@ impl Driver {
                 // else, asking again and again finds nobody either.
                 if self.banned.len() > self.agents().max(self.renewed_for) {
                     self.renewed_for = self.banned.len();
-                    self.renewal.ask();
+                    self.wishes.others();
                 }
             }
             Input::Has(peer, spans) => self.tell(Event::PeerHas { peer, spans }),
@@ -366,6 +366,8 @@ impl Driver {
             self.last_trouble = why;
             self.requests.retain(|_, (asked, _)| *asked != peer);
             self.tell(Event::PeerLeft { peer });
+            // It may be back already, or somebody else there instead.
+            self.wishes.more();
         }
     }
 
@@ -393,6 +395,7 @@ impl Driver {
         tracing::warn!(target: "rdcq::audit", node = %name, %addr, %role, %digest, evidence, "banned: it sent wrong bytes");
         self.requests.retain(|_, (asked, _)| *asked != peer);
         self.banned.add(node, addr);
+        self.wishes.more();
     }
 
     fn request(&mut self, request: RequestId, peer: PeerId, span: Span) {

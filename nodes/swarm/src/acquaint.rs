@@ -1,6 +1,7 @@
 //! The tracker's side: who is named to whom.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rand::Rng;
 use rand::seq::index;
@@ -39,6 +40,16 @@ impl AcquaintSettings {
     pub fn known_to(self, herd: usize) -> usize {
         self.wanted(herd) + 2 * self.wanted(herd) / 5
     }
+}
+
+/// How soon one that seeks asks again at the soonest: until then it knows only some of those that it should.
+pub const SEEK_SOONEST: Duration = Duration::from_millis(500);
+
+/// How soon one that has sought for so long asks again. Half as long as it has sought, as what another neighbour wins it is less the longer
+/// it goes on: a tracker of slow agents would else send them a file's worth of names. Never later than `latest`, as a tracker that starts
+/// anew knows only those that have asked since.
+pub fn seek_again(sought: Duration, latest: Duration) -> Duration {
+    (sought / 2).min(latest).max(SEEK_SOONEST)
 }
 
 /// Who knows whom of those that have or seek one content: nearly the same number for each, and otherwise as the lot falls.
@@ -254,6 +265,14 @@ mod tests {
         let herd = herd(5, &mut StdRng::seed_from_u64(1));
         check(&herd);
         assert!(herd.nodes.iter().all(|node| node.known.len() == 4));
+    }
+
+    #[test]
+    fn who_seeks_for_long_asks_less_often() {
+        let ms = Duration::from_millis;
+        let again = [0, 600, 3000, 9000, 60_000].map(|sought| seek_again(ms(sought), ms(5000)));
+        assert_eq!(again, [500, 500, 1500, 4500, 5000].map(ms));
+        assert_eq!(seek_again(ms(60_000), ms(100)), SEEK_SOONEST);
     }
 
     #[test]

@@ -43,7 +43,7 @@ mod tally;
 mod time;
 mod uploads;
 
-pub use acquaint::{AcquaintSettings, Acquaintances};
+pub use acquaint::{AcquaintSettings, Acquaintances, SEEK_SOONEST, seek_again};
 pub use event::{Action, Event, Failure, PeerId, PeerKind, RequestId};
 pub use gather::gathering;
 pub use report::Report;

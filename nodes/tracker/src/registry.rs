@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rand::Rng;
 use rand::seq::IteratorRandom;
-use rdcq_swarm::{AcquaintSettings, Acquaintances};
-use rdcq_wire::message::{Goal, Neighbour};
+use rdcq_swarm::{AcquaintSettings, Acquaintances, seek_again};
+use rdcq_wire::message::Neighbour;
 use rdcq_wire::{Digest, NodeId, Role};
 use tokio::time::Instant;
 
@@ -29,6 +29,17 @@ struct Content {
 struct Entry {
     addr: SocketAddr,
     until: Instant,
+    /// Since when it seeks the content, if it does.
+    sought_since: Option<Instant>,
+}
+
+/// What an agent that is noted does with a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Does {
+    /// It pulls it, and serves what it has of it.
+    Seeks,
+    /// It has it whole and serves it.
+    Seeds,
 }
 
 /// What the registry did with an announcement.
@@ -50,25 +61,16 @@ impl Registry {
         Self { ttl, contents: BTreeMap::new(), entries: 0 }
     }
 
-    /// Until when an announcement made now holds.
-    pub(crate) const fn ttl(&self) -> Duration {
-        self.ttl
-    }
-
-    /// Notes an announcement, or that one has ended.
+    /// Notes that an agent has or seeks a content.
     pub(crate) fn note(
         &mut self,
         now: Instant,
         digest: Digest,
         node: &NodeId,
         addr: SocketAddr,
-        goal: Goal,
+        does: Does,
     ) -> Noted {
         self.sweep(now, &digest);
-        if goal == Goal::Leave {
-            self.forget(&digest, node);
-            return Noted::Yes;
-        }
         let known = self.contents.get(&digest).is_some_and(|content| content.nodes.contains_key(node));
         if !known && self.entries >= Self::MAX_ENTRIES {
             self.forget_all_expired(now);
@@ -76,13 +78,27 @@ impl Registry {
                 return Noted::Full;
             }
         }
-        let entry = Entry { addr, until: now + self.ttl };
         let content = self.contents.entry(digest).or_insert_with(|| Content::new(now));
+        let before = content.nodes.get(node).and_then(|entry| entry.sought_since);
+        let sought_since = (does == Does::Seeks).then(|| before.unwrap_or(now));
+        let entry = Entry { addr, until: now + self.ttl, sought_since };
         if content.nodes.insert(node.clone(), entry).is_none() {
             content.acquaintances.joined(node);
             self.entries += 1;
         }
         Noted::Yes
+    }
+
+    /// How soon one that seeks a content should ask again.
+    pub(crate) fn seek_again(&self, now: Instant, digest: &Digest, node: &NodeId) -> Duration {
+        let entry = self.contents.get(digest).and_then(|content| content.nodes.get(node));
+        let since = entry.and_then(|entry| entry.sought_since);
+        seek_again(since.map_or(Duration::ZERO, |since| now - since), self.announce_again())
+    }
+
+    /// How soon what is here whole should be announced again: often enough that one announcement may be lost.
+    pub(crate) fn announce_again(&self) -> Duration {
+        self.ttl / 3
     }
 
     /// The agents that a seeking one should know: if it is noted the same as before, and others if they are too few; if not, some by
@@ -126,7 +142,8 @@ impl Registry {
         nodes.filter(move |(_, entry)| entry.until > now).map(|(node, entry)| (node, entry.addr))
     }
 
-    fn forget(&mut self, digest: &Digest, node: &NodeId) {
+    /// An agent has no part of a content any longer.
+    pub(crate) fn forget(&mut self, digest: &Digest, node: &NodeId) {
         let Some(content) = self.contents.get_mut(digest) else { return };
         if content.nodes.remove(node).is_some() {
             content.acquaintances.left(node);
@@ -200,7 +217,7 @@ mod tests {
         let mut registry = Registry::new(TTL);
         for number in 1..=count {
             let (node, addr) = node(number);
-            registry.note(now, digest, &node, addr, Goal::Seek);
+            registry.note(now, digest, &node, addr, Does::Seeks);
         }
         registry
     }
@@ -220,8 +237,24 @@ mod tests {
         check(&mut registry, now, &digest, 1, &[2, 3]);
         check(&mut registry, now, &Digest::of(b"y"), 1, &[]);
         let (two, addr) = node(2);
-        registry.note(now + TTL / 2, digest, &two, addr, Goal::Seed);
+        registry.note(now + TTL / 2, digest, &two, addr, Does::Seeds);
         check(&mut registry, now + TTL, &digest, 1, &[2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_seeks_for_long_asks_less_often_until_it_begins_anew() {
+        let (now, digest) = (Instant::now(), Digest::of(b"x"));
+        let mut registry = herd(now, digest, 1);
+        let (one, addr) = node(1);
+        let mut again = |after: u64, does| {
+            let at = now + Duration::from_secs(after);
+            registry.note(at, digest, &one, addr, does);
+            registry.seek_again(at, &digest, &one).as_millis()
+        };
+        let asked = [0, 4, 12].map(|after| again(after, Does::Seeks));
+        assert_eq!(asked, [500, 2000, TTL.as_millis() / 3]);
+        again(13, Does::Seeds);
+        assert_eq!(again(14, Does::Seeks), 500);
     }
 
     #[tokio::test(start_paused = true)]
@@ -229,8 +262,8 @@ mod tests {
         let (now, digest) = (Instant::now(), Digest::of(b"x"));
         let mut registry = Registry::new(TTL);
         let (one, addr) = node(1);
-        registry.note(now, digest, &one, addr, Goal::Seed);
-        registry.note(now, digest, &one, addr, Goal::Leave);
+        registry.note(now, digest, &one, addr, Does::Seeds);
+        registry.forget(&digest, &one);
         check(&mut registry, now, &digest, 2, &[]);
         assert_eq!(registry.entries, 0);
     }
@@ -263,7 +296,7 @@ mod tests {
         let later = now + TTL;
         for (at, number) in (31..=40).map(|number| (now + TTL / 2, number)).chain([(later, 31)]) {
             let (node, addr) = node(number);
-            registry.note(at, digest, &node, addr, Goal::Seek);
+            registry.note(at, digest, &node, addr, Does::Seeks);
         }
         assert_eq!((registry.entries, registry.contents[&digest].nodes.len()), (10, 10));
         for number in 31..=40 {

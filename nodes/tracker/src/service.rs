@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use rdcq_env::Env;
 use rdcq_transport::{IncomingCall, Pool, Refusal, Scope, Service};
-use rdcq_wire::message::{Announce, Collect, Collected, Failure, Goal, Neighbour, Neighbours};
+use rdcq_wire::message::{
+    Announce, Announced, Collect, Collected, Failure, Goal, Neighbour, Neighbours, Seek,
+};
 use rdcq_wire::{Class, Digest, ErrorCode, Kind, List, Role};
 
-use crate::registry::{Noted, Registry};
+use crate::registry::{Does, Noted, Registry};
 
-/// How soon an agent that seeks asks again: one that knows too few knows more that soon.
-const SEEK_AGAIN: Duration = Duration::from_millis(500);
 /// How long an agent may take to hear a hint.
 const HINT_PATIENCE: Duration = Duration::from_secs(5);
 /// When a full registry may have room again.
@@ -31,35 +31,43 @@ impl Tracker {
         Self { env, pool, registry: Mutex::new(registry), origins }
     }
 
-    async fn announce(&self, mut call: IncomingCall) -> Result<(), Refusal> {
-        let Announce { digest, goal, port } = call.request()?;
-        let addr = SocketAddr::new(call.remote().ip(), port);
-        let (noted, mut neighbours, ttl) = {
+    /// Names others that have or seek the same, whether or not there is room to note who asks.
+    async fn seek(&self, mut call: IncomingCall) -> Result<(), Refusal> {
+        let Seek { digest, port } = call.request()?;
+        let (node, addr) = (&call.peer().node, SocketAddr::new(call.remote().ip(), port));
+        let (mut neighbours, again) = {
             let (now, mut rng) = (self.env.now(), self.env.rng());
             let mut registry = self.registry();
-            let noted = registry.note(now, digest, &call.peer().node, addr, goal);
-            let neighbours = match goal {
-                Goal::Seek => registry.neighbours(now, &digest, &call.peer().node, &mut rng),
-                Goal::Seed | Goal::Leave => Vec::new(),
-            };
-            (noted, neighbours, registry.ttl())
+            let _ = registry.note(now, digest, node, addr, Does::Seeks);
+            (registry.neighbours(now, &digest, node, &mut rng), registry.seek_again(now, &digest, node))
         };
-        if noted == Noted::Full && goal == Goal::Seed {
-            let text =
-                format!("this tracker knows {} announcements and takes no more", Registry::MAX_ENTRIES);
-            let retry_after_ms = u32::try_from(FULL_RETRY.as_millis()).unwrap_or(u32::MAX);
-            return Err(Failure { retry_after_ms, ..Failure::new(ErrorCode::Busy, text) }.into());
-        }
-        let again = if goal == Goal::Seek { SEEK_AGAIN } else { ttl / 3 };
-        if goal == Goal::Seek {
-            let origin = |addr: &SocketAddr| Neighbour { node: None, role: Role::Origin, addr: *addr };
-            neighbours.extend(self.origins.iter().map(origin));
-        }
-        let reply = Neighbours {
-            neighbours: List::first_of(neighbours),
-            again_ms: u32::try_from(again.as_millis()).unwrap_or(u32::MAX),
-        };
+        let origin = |addr: &SocketAddr| Neighbour { node: None, role: Role::Origin, addr: *addr };
+        neighbours.extend(self.origins.iter().map(origin));
+        let reply = Neighbours { neighbours: List::first_of(neighbours), again_ms: ms(again) };
         call.reply(&reply, Vec::new()).await
+    }
+
+    async fn announce(&self, mut call: IncomingCall) -> Result<(), Refusal> {
+        let Announce { digests, goal, port } = call.request()?;
+        let (node, addr) = (&call.peer().node, SocketAddr::new(call.remote().ip(), port));
+        let again = {
+            let now = self.env.now();
+            let mut registry = self.registry();
+            for digest in digests.iter() {
+                let noted = match goal {
+                    Goal::Seed => registry.note(now, *digest, node, addr, Does::Seeds),
+                    Goal::Leave => {
+                        registry.forget(digest, node);
+                        Noted::Yes
+                    }
+                };
+                if noted == Noted::Full {
+                    return Err(full().into());
+                }
+            }
+            registry.announce_again()
+        };
+        call.reply(&Announced { again_ms: ms(again) }, Vec::new()).await
     }
 
     /// Passes the hint on to every agent that is known to have the content.
@@ -94,6 +102,7 @@ impl Service for Tracker {
     async fn call(self: Arc<Self>, call: IncomingCall) -> Result<(), Refusal> {
         // Boxed one by one: a request takes as much memory as its own handler needs.
         match call.kind() {
+            Kind::Seek => Box::pin(self.seek(call)).await,
             Kind::Announce => Box::pin(self.announce(call)).await,
             Kind::Collect => Box::pin(self.collect(call)).await,
             kind => {
@@ -101,4 +110,13 @@ impl Service for Tracker {
             }
         }
     }
+}
+
+fn full() -> Failure {
+    let text = format!("this tracker knows {} announcements and takes no more", Registry::MAX_ENTRIES);
+    Failure { retry_after_ms: ms(FULL_RETRY), ..Failure::new(ErrorCode::Busy, text) }
+}
+
+fn ms(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

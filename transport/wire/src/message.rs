@@ -32,7 +32,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use announce::{Announce, Goal, Neighbour, Neighbours};
+pub use announce::{Announce, Announced, Goal, Neighbour, Neighbours, Seek};
 pub use collect::{Collect, Collected};
 pub use commit::{Commit, Committed, Fresh};
 pub use decline::{Decline, Declined};
@@ -184,9 +184,9 @@ kinds! {
     Lend = 58, body: 0;
     /// Where its descriptor is picked up.
     Lent = 59, body: 0;
-    /// What an agent has or seeks.
-    Announce = 60, body: 0;
-    /// Who else has or seeks it.
+    /// Who else has or seeks this?
+    Seek = 60, body: 0;
+    /// Those.
     Neighbours = 61, body: 0;
     /// Content may have lost its last name.
     Collect = 62, body: 0;
@@ -210,6 +210,10 @@ kinds! {
     Decline = 71, body: 0;
     /// Heard.
     Declined = 72, body: 0;
+    /// What an agent has whole, or no longer has.
+    Announce = 73, body: 0;
+    /// Heard.
+    Announced = 74, body: 0;
 }
 
 impl Kind {

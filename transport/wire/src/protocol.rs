@@ -5,10 +5,10 @@ use std::fmt::{Debug, Display};
 use crate::manifest::PieceSizes;
 use crate::message::{
     Announce, ClassFlow, Collect, Commit, Committed, Complete, Cursor, Decline, Drain, Effect, Failure, Flow,
-    Found, Fresh, GetManifest, GetPieces, Have, Lend, Live, MAX_LISTING_BYTES, MAX_SPAN_BYTES,
+    Found, Fresh, GetManifest, GetPieces, Goal, Have, Lend, Live, MAX_LISTING_BYTES, MAX_SPAN_BYTES,
     MAX_STATUS_BYTES, Meter, Metered, Neighbour, Neighbours, Note, Offer, Pull, Pulled, PutPieces, PutTag,
-    Reason, Refused, Release, Reload, Reloaded, RemoveTag, Resolve, Resolved, Seal, Setting, Sources, Status,
-    StatusReport, Traffic, Verified, Wanted, Watch, Word,
+    Reason, Refused, Release, Reload, Reloaded, RemoveTag, Resolve, Resolved, Seal, Seek, Setting, Sources,
+    Status, StatusReport, Traffic, Verified, Wanted, Watch, Word,
 };
 use crate::tag::{Field, MAX_TAG_BYTES};
 use crate::testing::CONTEXT;
@@ -152,6 +152,7 @@ fn every_request_names_its_reply() {
         check::<Watch>(),
         check::<Decline>(),
         check::<Lend>(),
+        check::<Seek>(),
         check::<Announce>(),
         check::<Collect>(),
         check::<Status>(),
@@ -191,6 +192,7 @@ fn every_limit_is_listed_with_its_value() {
         Have::MAX_SPANS = "";
         Verified::MAX_SPANS = "";
         Live::MAX = "`List<Digest, #>`";
+        Announce::MAX = "";
         Neighbours::MAX = "`List<Neighbour, #>`";
         Reloaded::MAX_SETTINGS = "`List<Setting, #>`";
         StatusReport::MAX_REFUSED = "`List<Refused, #>`";
@@ -261,6 +263,11 @@ fn the_longest_value_of_every_field_fits_a_header() {
     check_fits(&message::List { prefix: field, after: Some(cursor), limit: u32::MAX });
     check_fits(&Live { digests: digests.clone() });
     check_fits(&Collect { digests });
+    check_fits(&Announce {
+        digests: List::first_of(std::iter::repeat_n(Digest::from_bytes([0; 32]), Announce::MAX)),
+        goal: Goal::Seed,
+        port: u16::MAX,
+    });
     check_fits(&Neighbours { neighbours, again_ms: u32::MAX });
     check_fits(&Wanted { lease_ms: u32::MAX, missing: List::first_of([worst; Wanted::MAX_SPANS]) });
     check_fits(&Have { spans: List::first_of([worst; Have::MAX_SPANS]), complete: Complete::Partial });

@@ -161,8 +161,6 @@ impl Swarm {
             spread: ms(self.spread),
             acquaint: self.acquaint(),
             most_neighbours: self.most_neighbours,
-            // As the tracker asks of them.
-            ask_again: ms(500),
             have_every: ms(self.have_every),
             headers: self.headers,
             message_bytes: self.message_bytes,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rdcq_swarm::{Event, PeerId};
+use rdcq_swarm::{Event, PeerId, SEEK_SOONEST};
 
 use super::{SOURCE, World};
 use crate::sim::faults::{Fate, Manner};
@@ -84,5 +84,13 @@ impl World<'_> {
         let Some(agent) = self.alive(at, life) else { return };
         agent.forget(of);
         self.tell_swarm(at, Event::PeerLeft { peer: PeerId(of) });
+        if self.is_seeking(at) {
+            self.ask_after(at, SEEK_SOONEST);
+        }
+    }
+
+    fn is_seeking(&mut self, number: u32) -> bool {
+        let agent = self.agent(number);
+        agent.manner == Manner::Honest && agent.swarm.is_some() && agent.done.is_none()
     }
 }

@@ -5,18 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rdcq_swarm::PeerId;
-use rdcq_transport::{CallError, Scope};
-use rdcq_wire::message::{Announce, Decline, Goal, Have, Neighbour, Neighbours, Watch};
-use rdcq_wire::{ErrorCode, List, Role, Span};
-use tokio::sync::mpsc;
+use rdcq_swarm::{PeerId, SEEK_SOONEST};
+use rdcq_transport::{Answer, CallError, Scope};
+use rdcq_wire::message::{Announce, Decline, Goal, Have, Neighbour, Neighbours, Seek, Watch};
+use rdcq_wire::{ErrorCode, List, Request, Role, Span};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::sleep_until;
 
 use super::{Download, Input};
 
 /// How long a tracker may take to answer.
 const TRACKER_PATIENCE: Duration = Duration::from_secs(2);
-/// How soon trackers are tried again when none answers.
-const TRACKER_RETRY: Duration = Duration::from_millis(500);
 /// How long one watch may last before it is renewed.
 const WATCH_LIFE: Duration = Duration::from_secs(3600);
 /// How long a peer that does not have the content yet is left alone before it is asked again.
@@ -26,52 +25,73 @@ const DECLINE_PATIENCE: Duration = Duration::from_secs(1);
 /// How often such a peer is asked before it counts as gone until a tracker names it again.
 const WATCH_TRIES: u32 = 20;
 
-/// A wish for other neighbours. A tracker names those that it has named before, whatever has become of them; to one that comes
-/// back, it names others.
+/// Wishes to hear from the tracker before it has said to ask again. Cheap to clone; clones share everything.
 #[derive(Clone, Default)]
-pub(super) struct Renewal(Arc<AtomicBool>);
+pub(super) struct Wishes(Arc<Wished>);
 
-impl Renewal {
-    pub(super) fn ask(&self) {
-        self.0.store(true, Ordering::Relaxed);
+#[derive(Default)]
+struct Wished {
+    others: AtomicBool,
+    any: Notify,
+}
+
+impl Wishes {
+    /// Wishes for other neighbours. A tracker names those that it has named before, whatever has become of them; to one that comes
+    /// back, it names others.
+    pub(super) fn others(&self) {
+        self.0.others.store(true, Ordering::Relaxed);
+        self.0.any.notify_one();
     }
 
-    fn take(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
+    /// Wishes for whoever is there by now: one was lost.
+    pub(super) fn more(&self) {
+        self.0.any.notify_one();
+    }
+
+    fn takes_others(&self) -> bool {
+        self.0.others.swap(false, Ordering::Relaxed)
     }
 }
 
-/// Announces that this node seeks the content, again and again, and passes on whom the trackers name. If none
-/// answers, the origins are all there is.
-pub(super) async fn announce(download: Download, renewal: Renewal, inputs: mpsc::Sender<Input>) {
+/// Asks trackers who else has or seeks the content, again and again, and passes on whom they name. If none answers, the
+/// origins are all there is.
+pub(super) async fn seek(download: Download, wishes: Wishes, inputs: mpsc::Sender<Input>) {
+    let request = Seek { digest: download.digest, port: download.port };
+    let leave =
+        Announce { digests: List::first_of([download.digest]), goal: Goal::Leave, port: download.port };
     loop {
-        if renewal.take() {
+        if wishes.takes_others() {
             // Whoever has heard of this node already still asks it.
-            tell_trackers(&download, Goal::Leave).await;
+            ask_trackers(&download, &leave).await;
         }
-        let (neighbours, again) = match tell_trackers(&download, Goal::Seek).await {
-            Some(Neighbours { neighbours, again_ms }) => {
+        let asked = download.env.now();
+        let (neighbours, again) = match ask_trackers(&download, &request).await {
+            Some(Answer { message: Neighbours { neighbours, again_ms }, .. }) => {
                 (neighbours.into_vec(), Duration::from_millis(again_ms.into()))
             }
-            None => (known_origins(&download), TRACKER_RETRY),
+            None => (known_origins(&download), SEEK_SOONEST),
         };
         if inputs.send(Input::Neighbours(neighbours)).await.is_err() {
             return;
         }
-        tokio::time::sleep(again.max(TRACKER_RETRY / 10)).await;
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(again.max(SEEK_SOONEST / 10)) => {}
+            () = wishes.0.any.notified() => sleep_until(asked + SEEK_SOONEST).await,
+        }
     }
 }
 
-async fn tell_trackers(download: &Download, goal: Goal) -> Option<Neighbours> {
-    let announce = Announce { digest: download.digest, goal, port: download.port };
+/// Asks the first tracker that answers.
+async fn ask_trackers<R: Request>(download: &Download, request: &R) -> Option<Answer<R::Reply>> {
     for tracker in &download.trackers {
         let scope = Scope {
             trace: download.trace,
             deadline: download.env.now() + TRACKER_PATIENCE,
             class: download.class,
         };
-        match download.pool.call(*tracker, Role::Tracker, scope, &announce, Vec::new()).await {
-            Ok(answer) => return Some(answer.message),
+        match download.pool.call(*tracker, Role::Tracker, scope, request, Vec::new()).await {
+            Ok(answer) => return Some(answer),
             Err(error) => tracing::warn!(%tracker, %error, "a tracker does not answer"),
         }
     }

@@ -6,13 +6,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Kind, List, Message, NodeId, Request, Role};
 
-/// Says what the agent has or seeks; repeated while that is so.
+/// Asks who else has or seeks the content, and says that the agent does; repeated while it pulls the content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct Seek {
+    /// The content.
+    pub digest: Digest,
+    /// The UDP port on which the agent serves pieces; its address is the connection's.
+    pub port: u16,
+}
+
+impl Message for Seek {
+    const KIND: Kind = Kind::Seek;
+}
+
+impl Request for Seek {
+    type Reply = Neighbours;
+}
+
+/// Says which contents the agent has whole, or no longer has; repeated while it has them.
+#[expect(clippy::use_self, reason = "serde repeats the field's type where Self is another")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct Announce {
-    /// The content.
-    pub digest: Digest,
-    /// What the agent does with it.
+    /// The contents.
+    pub digests: List<Digest, { Announce::MAX }>,
+    /// What the agent does with them.
     pub goal: Goal,
     /// The UDP port on which the agent serves pieces; its address is the connection's.
     pub port: u16,
@@ -22,20 +41,35 @@ impl Message for Announce {
     const KIND: Kind = Kind::Announce;
 }
 
-impl Request for Announce {
-    type Reply = Neighbours;
+impl Announce {
+    /// Most contents in one announcement.
+    pub const MAX: usize = 256;
 }
 
-/// What an agent does with content.
+impl Request for Announce {
+    type Reply = Announced;
+}
+
+/// What an agent does with contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub enum Goal {
-    /// It is pulling the content, and serves what it has of it.
-    Seek,
-    /// It has the content whole and serves it.
+    /// It has them whole and serves them.
     Seed,
-    /// It no longer has the content.
+    /// It no longer has, or seeks, them.
     Leave,
+}
+
+/// The announcement was heard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct Announced {
+    /// Announce again after this many milliseconds.
+    pub again_ms: u32,
+}
+
+impl Message for Announced {
+    const KIND: Kind = Kind::Announced;
 }
 
 /// Who else has or seeks the content; origins among them.
@@ -45,7 +79,7 @@ pub enum Goal {
 pub struct Neighbours {
     /// Whom to ask.
     pub neighbours: List<Neighbour, { Neighbours::MAX }>,
-    /// Announce again after this many milliseconds.
+    /// Ask again after this many milliseconds.
     pub again_ms: u32,
 }
 
@@ -76,14 +110,34 @@ mod tests {
     use super::*;
     use crate::testing::*;
 
+    mod seek {
+        use super::*;
+
+        message_tests!(
+            Seek,
+            Seek { digest: Digest::from_bytes([1; 32]), port: 7405 },
+            "3c00002800000000000102b817010101010101010101010101010101010101010101010101010101010101010101ed39"
+        );
+    }
+
     mod announce {
         use super::*;
 
         message_tests!(
             Announce,
-            Announce { digest: Digest::from_bytes([1; 32]), goal: Goal::Seek, port: 7405 },
-            "3c00002900000000000102b81701010101010101010101010101010101010101010101010101010101010101010100ed39"
+            Announce {
+                digests: List::first_of([Digest::from_bytes([1; 32])]),
+                goal: Goal::Leave,
+                port: 7405
+            },
+            "4900002a00000000000102b8170101010101010101010101010101010101010101010101010101010101010101010101ed39"
         );
+    }
+
+    mod announced {
+        use super::*;
+
+        message_tests!(Announced, Announced { again_ms: 500 }, "4a00000800000000000102b81701f403");
     }
 
     mod neighbours {
