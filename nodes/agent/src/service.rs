@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdcq_config::HerdAddresses;
-use rdcq_env::Env;
+use rdcq_env::{Env, watch};
 use rdcq_runtime::{
     Arrival, Collector, DownloadError, Fetched, Leases, Uploads, content, failure_of_call, failure_of_store,
 };
@@ -15,6 +15,7 @@ use rdcq_wire::message::{
     Release, Released, Resolve, Verified, Watch,
 };
 use rdcq_wire::{Digest, ErrorCode, Kind, List, PieceSet, Record, Role, Span, TagQuery};
+use tokio::time::{sleep, timeout};
 
 use crate::downloads::Downloads;
 use crate::loans::Loans;
@@ -22,8 +23,10 @@ use crate::seeder::Seeder;
 
 /// How long content stays pinned after the last word of the client that pulled it.
 const DELIVERY_LEASE: Duration = Duration::from_secs(60);
-/// How often a client hears of progress, and its pin is prolonged.
+/// How often a client hears of progress at most.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// How often it hears that there is none, and its pin is prolonged: of hundreds of contents most wait for their turn.
+const STANDSTILL_EVERY: Duration = Duration::from_secs(5);
 /// How long a build-index may take to answer.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -61,17 +64,17 @@ impl Agent {
         let (scope, holder) = (call.scope(), call.scope().trace);
         let download = self.downloads.join(record, scope);
         let mut told = PieceSet::empty(0);
-        let outcome = download.outcome(record.digest);
+        let (outcome, mut progress) = (download.outcome(record.digest), download.progress.clone());
         tokio::pin!(outcome);
         loop {
             tokio::select! {
                 biased;
                 () = call.cancelled() => return Err(Refusal::Gone),
                 outcome = &mut outcome => return outcome.map_err(|error| failure_of_download(&error).into()),
-                () = tokio::time::sleep(PROGRESS_EVERY) => {}
+                () = news_of(&mut progress) => {}
             }
             self.leases.pin(record.digest, holder, DELIVERY_LEASE).await;
-            let (done, size) = download.progress.get();
+            let (done, size) = progress.see();
             call.reply(&Progress { done, size }, Vec::new()).await?;
             let spans = self.fresh_pieces(&record.digest, &mut told);
             if !spans.is_empty() {
@@ -204,6 +207,16 @@ impl Agent {
     }
 }
 
+/// Waits until something has come, and a moment for more, or for long.
+async fn news_of(progress: &mut watch::Receiver<(u64, u64)>) {
+    match timeout(STANDSTILL_EVERY, progress.changed()).await {
+        Ok(Ok(())) => sleep(PROGRESS_EVERY).await,
+        // There is no more; how it ended is known in a moment.
+        Ok(Err(_)) => sleep(STANDSTILL_EVERY).await,
+        Err(_) => {}
+    }
+}
+
 fn failure_of_download(error: &DownloadError) -> Failure {
     match error {
         DownloadError::Stalled { .. } => Failure::new(ErrorCode::Unavailable, error.to_string()),
@@ -226,5 +239,54 @@ impl Service for Agent {
                 Err(Failure::new(ErrorCode::Unsupported, format!("an agent does not serve {kind}")).into())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// When news of progress that was made at some times come.
+    async fn told(made: impl IntoIterator<Item = u64>, times: usize) -> Vec<u128> {
+        let (tell, mut progress) = watch::channel((0, 10));
+        let (began, made) = (Instant::now(), made.into_iter());
+        let making = async move {
+            for at in made {
+                tokio::time::sleep_until(began + Duration::from_millis(at)).await;
+                tell.send_replace((at, 10));
+            }
+            // Dropped, it closes the channel.
+            sleep(Duration::from_secs(60)).await;
+        };
+        let telling = async {
+            let mut told = Vec::new();
+            for _ in 0..times {
+                news_of(&mut progress).await;
+                progress.see();
+                told.push(began.elapsed().as_millis());
+            }
+            told
+        };
+        tokio::select! {
+            told = telling => told,
+            () = making => Vec::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_is_told_soon_and_gathered_and_that_there_is_none_now_and_then() {
+        assert_eq!(told([30, 40, 60, 150], 2).await, [130, 250]);
+        assert_eq!(told([], 3).await, [5000, 10_000, 15_000]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_follows_what_has_ended_does_not_spin() {
+        let (tell, mut progress) = watch::channel((0, 10));
+        drop(tell);
+        let began = Instant::now();
+        news_of(&mut progress).await;
+        assert_eq!(began.elapsed(), STANDSTILL_EVERY);
     }
 }
