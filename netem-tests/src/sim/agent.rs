@@ -32,7 +32,8 @@ pub(super) struct Agent {
     pub(super) began: Time,
     /// Whom each open request was made of, and which pieces are to come.
     pub(super) open: Vec<(RequestId, PeerId, Span)>,
-    /// When it asks the tracker again.
+    /// When it asked the tracker last, and when it does again.
+    pub(super) asked_at: Time,
     pub(super) asks_at: Option<Time>,
     /// When it looks at the time next.
     pub(super) due: Option<Time>,
@@ -59,6 +60,7 @@ impl Agent {
             received: 0,
             began: Time::default(),
             open: Vec::new(),
+            asked_at: Time::default(),
             asks_at: None,
             due: None,
             banned: 0,

@@ -152,13 +152,14 @@ impl<'a> World<'a> {
 
     /// The tracker names others, and hears of the one that asks.
     fn name(&mut self, number: u32, life: u16) {
-        self.outcome.messages += 2;
         let now = self.now;
         let Some(agent) = self.alive(number, life) else { return };
         if agent.done.is_some() || agent.asks_at.is_some_and(|at| at != now) {
             return;
         }
-        agent.asks_at = None;
+        (agent.asks_at, agent.asked_at) = (None, now);
+        self.outcome.messages += 2;
+        let agent = self.agent(number);
         let is_first = agent.manner == Manner::Honest && agent.swarm.is_none();
         if is_first {
             let (seed, now) = (self.rng.random(), self.now);
@@ -185,6 +186,12 @@ impl<'a> World<'a> {
             let sought = self.now.since(self.agent(number).began);
             self.ask_after(number, seek_again(sought, LATEST_ASKED));
         }
+    }
+
+    /// Has an agent ask the tracker soon, as it has lost one of those that it knows.
+    fn ask_soon(&mut self, number: u32) {
+        let asked = self.agent(number).asked_at;
+        self.ask_after(number, (asked + SEEK_SOONEST).since(self.now));
     }
 
     /// Has an agent ask the tracker after a time, if it would not do so before.
@@ -293,7 +300,7 @@ impl<'a> World<'a> {
         }
         messages.into_iter().for_each(|to| self.message(number, to));
         if self.outcome.banned > banned {
-            self.ask_after(number, SEEK_SOONEST);
+            self.ask_soon(number);
         }
     }
 

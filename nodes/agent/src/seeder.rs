@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How soon everything is announced again while no tracker answers, or once another does.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// How soon it is looked again for content, if none is here: whoever brings some says so.
-const IDLE: Duration = Duration::from_secs(60);
+/// How soon it is looked again for content, if there was none to announce: who brings some says so, unless its client went away.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// Announces content, again and again. Cheap to clone.
 #[derive(Clone)]
@@ -48,17 +48,17 @@ impl Told {
     }
 
     /// Notes that a tracker heard of some contents. If it is another than before, which knows nothing of the rest, everything is to
-    /// be announced anew: `false`.
+    /// be announced anew soon: `false`.
     fn note(&mut self, tracker: SocketAddr, digests: &[Digest]) -> bool {
-        let is_known = *self.tracker.get_or_insert(tracker) == tracker;
-        if is_known {
-            self.digests.extend(digests);
-        }
+        let is_known = self.tracker.replace(tracker).is_none_or(|before| before == tracker);
+        self.digests.extend(digests);
         is_known
     }
 
     fn forget(&mut self, digests: &[Digest]) {
-        self.digests.retain(|digest| !digests.contains(digest));
+        for digest in digests {
+            self.digests.remove(digest);
+        }
     }
 }
 
@@ -79,14 +79,16 @@ impl Seeder {
         self.env.spawn(async move {
             loop {
                 *seeder.told() = Told::default();
-                let mut all_again = seeder.env.now() + seeder.announce_new().await;
+                let again = seeder.announce_new().await;
+                let mut all_again = seeder.env.now() + again;
                 loop {
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => return,
                         () = sleep_until(all_again) => break,
                         () = seeder.more.notified() => {
-                            all_again = all_again.min(seeder.env.now() + seeder.announce_new().await);
+                            let again = seeder.announce_new().await;
+                            all_again = all_again.min(seeder.env.now() + again);
                         }
                     }
                 }
@@ -112,10 +114,9 @@ impl Seeder {
         let new = self.told().new_among(self.store.digests());
         let mut again = IDLE;
         for batch in new.chunks(Announce::MAX) {
-            match self.announce(batch, Goal::Seed).await {
-                Some((tracker, next)) if self.told().note(tracker, batch) => again = next,
-                _ => return RETRY,
-            }
+            let Some((tracker, next)) = self.announce(batch, Goal::Seed).await else { return RETRY };
+            let is_known = self.told().note(tracker, batch);
+            again = again.min(if is_known { next } else { RETRY });
         }
         again
     }
@@ -124,7 +125,9 @@ impl Seeder {
     async fn announce(&self, digests: &[Digest], goal: Goal) -> Option<(SocketAddr, Duration)> {
         let digests = List::first_of(digests.iter().copied());
         let announce = Announce { digests, goal, port: self.port };
-        for tracker in &self.trackers {
+        // Whoever answered last is asked first, or each batch would wait for one that is gone.
+        let last = self.told().tracker;
+        for tracker in last.iter().chain(self.trackers.iter().filter(|tracker| Some(**tracker) != last)) {
             let scope = Scope {
                 trace: self.env.random_u64(),
                 deadline: self.env.now() + PATIENCE,
@@ -151,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_new_is_announced_until_another_tracker_answers() {
+    fn only_what_is_new_is_announced_and_another_tracker_is_noticed() {
         let [a, b, c] = [b"a", b"b", b"c"].map(|name| Digest::of(name));
         let [first, second] = [1, 2].map(|port| SocketAddr::from(([10, 0, 0, 1], port)));
         let mut told = Told::default();
@@ -159,7 +162,7 @@ mod tests {
         assert!(told.note(first, &[a, b]));
         assert_eq!(told.new_among(vec![a, b, c]), [c]);
         assert!(!told.note(second, &[c]), "it does not know the others");
-        assert_eq!(told.new_among(vec![a, b, c]), [c], "and is told of all soon");
+        assert!(told.note(second, &[b]), "by now it is the one that answers");
         told.forget(&[a]);
         assert_eq!(told.new_among(vec![a, b]), [a], "it was dropped, and is here again");
     }

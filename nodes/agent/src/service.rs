@@ -66,17 +66,21 @@ impl Agent {
         let mut told = PieceSet::empty(0);
         let (outcome, mut progress) = (download.outcome(record.digest), download.progress.clone());
         tokio::pin!(outcome);
+        // What is here from before is told soon.
+        let mut is_behind = true;
         loop {
             tokio::select! {
                 biased;
                 () = call.cancelled() => return Err(Refusal::Gone),
                 outcome = &mut outcome => return outcome.map_err(|error| failure_of_download(&error).into()),
+                () = sleep(PROGRESS_EVERY), if is_behind => {}
                 () = news_of(&mut progress) => {}
             }
             self.leases.pin(record.digest, holder, DELIVERY_LEASE).await;
             let (done, size) = progress.see();
             call.reply(&Progress { done, size }, Vec::new()).await?;
             let spans = self.fresh_pieces(&record.digest, &mut told);
+            is_behind = spans.len() == Verified::MAX_SPANS;
             if !spans.is_empty() {
                 call.reply(&Verified { spans }, Vec::new()).await?;
             }

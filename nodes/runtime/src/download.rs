@@ -113,7 +113,7 @@ impl Download {
         let mut inbox = inbox;
         let (manifest, known) = match self.store.manifest(&self.digest) {
             Some(manifest) => (manifest, Vec::new()),
-            None => self.find_manifest(&mut inbox).await?,
+            None => self.find_manifest(&mut inbox, &wishes).await?,
         };
         let mut fetched = Fetched::default();
         match self.store.begin(Arc::clone(&manifest)).await? {
@@ -135,6 +135,7 @@ impl Download {
     async fn find_manifest(
         &self,
         inbox: &mut mpsc::Receiver<Input>,
+        wishes: &Wishes,
     ) -> Result<(Arc<Manifest>, Vec<Neighbour>), DownloadError> {
         let give_up = self.env.now() + Self::PATIENCE;
         let mut why = "no neighbour was found".to_owned();
@@ -145,7 +146,10 @@ impl Download {
             let Input::Neighbours(neighbours) = input else { continue };
             match fetch::manifest(self, &neighbours).await {
                 Ok(manifest) => return Ok((Arc::new(manifest), neighbours)),
-                Err(error) => why = error,
+                Err(error) => {
+                    why = error;
+                    wishes.more();
+                }
             }
         }
     }
@@ -189,6 +193,8 @@ struct Peer {
     role: Role,
     /// Ends the watch when the peer is forgotten.
     _watch: AbortOnDropHandle<()>,
+    /// Whether it has said what it has.
+    has_spoken: bool,
     /// Offers that are being declined.
     declines: Vec<AbortOnDropHandle<()>>,
 }
@@ -316,7 +322,12 @@ impl Driver {
                     self.wishes.others();
                 }
             }
-            Input::Has(peer, spans) => self.tell(Event::PeerHas { peer, spans }),
+            Input::Has(peer, spans) => {
+                if let Some(known) = self.peers.get_mut(&peer) {
+                    known.has_spoken = true;
+                }
+                self.tell(Event::PeerHas { peer, spans });
+            }
             Input::PeerLost(peer, why) => self.leave(peer, why),
             Input::Bytes(request) => {
                 self.last_heard = self.download.env.now();
@@ -352,7 +363,8 @@ impl Driver {
         let kind = if role == Role::Origin { PeerKind::Origin } else { PeerKind::Agent };
         let watch = neighbours::watch(self.download.clone(), addr, role, id, self.inputs.clone());
         let watch = AbortOnDropHandle::new(self.download.env.spawn(watch));
-        self.peers.insert(id, Peer { node, addr, role, _watch: watch, declines: Vec::new() });
+        self.peers
+            .insert(id, Peer { node, addr, role, _watch: watch, has_spoken: false, declines: Vec::new() });
         self.tell(Event::PeerJoined { peer: id, kind });
     }
 
@@ -362,12 +374,14 @@ impl Driver {
     }
 
     fn leave(&mut self, peer: PeerId, why: String) {
-        if self.peers.remove(&peer).is_some() {
+        if let Some(gone) = self.peers.remove(&peer) {
             self.last_trouble = why;
             self.requests.retain(|_, (asked, _)| *asked != peer);
             self.tell(Event::PeerLeft { peer });
-            // It may be back already, or somebody else there instead.
-            self.wishes.more();
+            // It may be back already, or somebody else there instead. One that was never there is named again and again.
+            if gone.has_spoken {
+                self.wishes.more();
+            }
         }
     }
 

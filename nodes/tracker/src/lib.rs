@@ -1,7 +1,7 @@
 //! The tracker: knows which agent has or seeks what, and hands out neighbours.
 //!
-//! Its state is soft: agents announce themselves again and again, and what is not repeated is forgotten. A tracker
-//! that restarts knows everything again after one round of announcements.
+//! Its state is soft: agents say again and again what they seek, each content by itself, and what they have whole, hundreds of contents
+//! at once; what is not repeated is forgotten. A tracker that restarts knows everything again after a third of that time.
 
 mod registry;
 mod service;

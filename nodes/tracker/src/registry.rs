@@ -16,6 +16,10 @@ pub(crate) struct Registry {
     ttl: Duration,
     contents: BTreeMap<Digest, Content>,
     entries: usize,
+    /// How many of them are whose.
+    of_each: BTreeMap<NodeId, usize>,
+    /// When those whose time is over were last looked for everywhere.
+    swept: Option<Instant>,
 }
 
 /// Who has or seeks one content.
@@ -42,7 +46,7 @@ pub(crate) enum Does {
     Seeds,
 }
 
-/// What the registry did with an announcement.
+/// What the registry did with what an agent has or seeks.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Noted {
     /// It is in force.
@@ -52,13 +56,16 @@ pub(crate) enum Noted {
 }
 
 impl Registry {
-    /// Most announcements in force at once: a thousand contents on a thousand hosts, in less than 1 GB if all seek.
+    /// Most announcements in force at once: a thousand contents on a thousand hosts, in less than 1 GB if all seek, and about 2 GB
+    /// if each is of another content.
     pub(crate) const MAX_ENTRIES: usize = 1_000_000;
+    /// Most of one agent: one that says that it has everything leaves room to the others.
+    pub(crate) const MAX_OF_ONE: usize = 50_000;
     /// How often, in the time for which an announcement holds, it is looked whose time is over.
     const SWEEPS: u32 = 16;
 
     pub(crate) const fn new(ttl: Duration) -> Self {
-        Self { ttl, contents: BTreeMap::new(), entries: 0 }
+        Self { ttl, contents: BTreeMap::new(), entries: 0, of_each: BTreeMap::new(), swept: None }
     }
 
     /// Notes that an agent has or seeks a content.
@@ -72,9 +79,13 @@ impl Registry {
     ) -> Noted {
         self.sweep(now, &digest);
         let known = self.contents.get(&digest).is_some_and(|content| content.nodes.contains_key(node));
-        if !known && self.entries >= Self::MAX_ENTRIES {
-            self.forget_all_expired(now);
-            if self.entries >= Self::MAX_ENTRIES {
+        if !known && self.is_full_for(node) {
+            // Each look is at all of them.
+            if self.swept.is_none_or(|swept| now >= swept + self.ttl / Self::SWEEPS) {
+                self.swept = Some(now);
+                self.forget_all_expired(now);
+            }
+            if self.is_full_for(node) {
                 return Noted::Full;
             }
         }
@@ -85,6 +96,7 @@ impl Registry {
         if content.nodes.insert(node.clone(), entry).is_none() {
             content.acquaintances.joined(node);
             self.entries += 1;
+            *self.of_each.entry(node.clone()).or_default() += 1;
         }
         Noted::Yes
     }
@@ -92,8 +104,10 @@ impl Registry {
     /// How soon one that seeks a content should ask again.
     pub(crate) fn seek_again(&self, now: Instant, digest: &Digest, node: &NodeId) -> Duration {
         let entry = self.contents.get(digest).and_then(|content| content.nodes.get(node));
+        // Who is not noted, as there is no room, has no reason to ask often.
         let since = entry.and_then(|entry| entry.sought_since);
-        seek_again(since.map_or(Duration::ZERO, |since| now - since), self.announce_again())
+        let latest = self.announce_again();
+        since.map_or(latest, |since| seek_again(now - since, latest))
     }
 
     /// How soon what is here whole should be announced again: often enough that one announcement may be lost.
@@ -147,10 +161,25 @@ impl Registry {
         let Some(content) = self.contents.get_mut(digest) else { return };
         if content.nodes.remove(node).is_some() {
             content.acquaintances.left(node);
-            self.entries -= 1;
+            Self::count_off(&mut self.entries, &mut self.of_each, node);
         }
         if content.nodes.is_empty() {
             self.contents.remove(digest);
+        }
+    }
+
+    fn is_full_for(&self, node: &NodeId) -> bool {
+        self.entries >= Self::MAX_ENTRIES
+            || self.of_each.get(node).is_some_and(|count| *count >= Self::MAX_OF_ONE)
+    }
+
+    fn count_off(entries: &mut usize, of_each: &mut BTreeMap<NodeId, usize>, node: &NodeId) {
+        *entries -= 1;
+        if let Some(count) = of_each.get_mut(node) {
+            *count -= 1;
+            if *count == 0 {
+                of_each.remove(node);
+            }
         }
     }
 
@@ -166,7 +195,9 @@ impl Registry {
 
     fn forget_expired(&mut self, now: Instant, digest: &Digest) {
         let Some(content) = self.contents.get_mut(digest) else { return };
-        self.entries -= content.forget_expired(now);
+        for node in content.forget_expired(now) {
+            Self::count_off(&mut self.entries, &mut self.of_each, &node);
+        }
         if content.nodes.is_empty() {
             self.contents.remove(digest);
         }
@@ -184,15 +215,15 @@ impl Content {
         Self { nodes: BTreeMap::new(), acquaintances, sweep_at: now }
     }
 
-    /// Returns how many were forgotten.
-    fn forget_expired(&mut self, now: Instant) -> usize {
+    /// Returns who was forgotten.
+    fn forget_expired(&mut self, now: Instant) -> Vec<NodeId> {
         let expired: Vec<NodeId> =
             self.nodes.iter().filter(|(_, entry)| entry.until <= now).map(|(node, _)| node.clone()).collect();
         for node in &expired {
             self.nodes.remove(node);
             self.acquaintances.left(node);
         }
-        expired.len()
+        expired
     }
 }
 
@@ -255,6 +286,35 @@ mod tests {
         assert_eq!(asked, [500, 2000, TTL.as_millis() / 3]);
         again(13, Does::Seeds);
         assert_eq!(again(14, Does::Seeks), 500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_agent_leaves_room_to_the_others() {
+        let now = Instant::now();
+        let mut registry = Registry::new(TTL);
+        let [(one, addr), (two, other)] = [1, 2].map(node);
+        let digest = |number: usize| {
+            let mut bytes = [0; Digest::LEN];
+            bytes[..8].copy_from_slice(&number.to_le_bytes());
+            Digest::from_bytes(bytes)
+        };
+        for number in 0..Registry::MAX_OF_ONE {
+            assert_eq!(registry.note(now, digest(number), &one, addr, Does::Seeds), Noted::Yes);
+        }
+        let more = digest(Registry::MAX_OF_ONE);
+        assert_eq!(registry.note(now, more, &one, addr, Does::Seeks), Noted::Full);
+        assert_eq!(registry.seek_again(now, &more, &one), TTL / 3, "it asks no more often for that");
+        assert_eq!(
+            registry.note(now, digest(0), &one, addr, Does::Seeds),
+            Noted::Yes,
+            "what is in force stays so"
+        );
+        assert_eq!(registry.note(now, more, &two, other, Does::Seeks), Noted::Yes);
+        registry.forget(&digest(0), &one);
+        assert_eq!(registry.note(now, more, &one, addr, Does::Seeks), Noted::Yes);
+        // Their time is over.
+        assert_eq!(registry.note(now + TTL, digest(0), &one, addr, Does::Seeds), Noted::Yes);
+        assert_eq!((registry.of_each[&one], registry.entries), (1, 1));
     }
 
     #[tokio::test(start_paused = true)]

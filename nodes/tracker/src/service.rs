@@ -50,23 +50,24 @@ impl Tracker {
     async fn announce(&self, mut call: IncomingCall) -> Result<(), Refusal> {
         let Announce { digests, goal, port } = call.request()?;
         let (node, addr) = (&call.peer().node, SocketAddr::new(call.remote().ip(), port));
-        let again = {
+        let (again, is_full) = {
             let now = self.env.now();
             let mut registry = self.registry();
+            let mut is_full = false;
             for digest in digests.iter() {
-                let noted = match goal {
-                    Goal::Seed => registry.note(now, *digest, node, addr, Does::Seeds),
-                    Goal::Leave => {
-                        registry.forget(digest, node);
-                        Noted::Yes
+                match goal {
+                    // What is in force already needs no room.
+                    Goal::Seed => {
+                        is_full |= registry.note(now, *digest, node, addr, Does::Seeds) == Noted::Full
                     }
-                };
-                if noted == Noted::Full {
-                    return Err(full().into());
+                    Goal::Leave => registry.forget(digest, node),
                 }
             }
-            registry.announce_again()
+            (registry.announce_again(), is_full)
         };
+        if is_full {
+            return Err(full().into());
+        }
         call.reply(&Announced { again_ms: ms(again) }, Vec::new()).await
     }
 
@@ -113,7 +114,8 @@ impl Service for Tracker {
 }
 
 fn full() -> Failure {
-    let text = format!("this tracker knows {} announcements and takes no more", Registry::MAX_ENTRIES);
+    let (all, each) = (Registry::MAX_ENTRIES, Registry::MAX_OF_ONE);
+    let text = format!("a tracker knows {all} announcements, {each} of one agent, and takes no more");
     Failure { retry_after_ms: ms(FULL_RETRY), ..Failure::new(ErrorCode::Busy, text) }
 }
 

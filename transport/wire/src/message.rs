@@ -184,8 +184,6 @@ kinds! {
     Lend = 58, body: 0;
     /// Where its descriptor is picked up.
     Lent = 59, body: 0;
-    /// Who else has or seeks this?
-    Seek = 60, body: 0;
     /// Those.
     Neighbours = 61, body: 0;
     /// Content may have lost its last name.
@@ -214,6 +212,8 @@ kinds! {
     Announce = 73, body: 0;
     /// Heard.
     Announced = 74, body: 0;
+    /// Who else has or seeks this?
+    Seek = 75, body: 0;
 }
 
 impl Kind {

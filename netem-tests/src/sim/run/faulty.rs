@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rdcq_swarm::{Event, PeerId, SEEK_SOONEST};
+use rdcq_swarm::{Event, PeerId};
 
 use super::{SOURCE, World};
 use crate::sim::faults::{Fate, Manner};
@@ -85,7 +85,7 @@ impl World<'_> {
         agent.forget(of);
         self.tell_swarm(at, Event::PeerLeft { peer: PeerId(of) });
         if self.is_seeking(at) {
-            self.ask_after(at, SEEK_SOONEST);
+            self.ask_soon(at);
         }
     }
 

@@ -76,7 +76,7 @@ pub(super) async fn seek(download: Download, wishes: Wishes, inputs: mpsc::Sende
         }
         tokio::select! {
             biased;
-            () = tokio::time::sleep(again.max(SEEK_SOONEST / 10)) => {}
+            () = tokio::time::sleep(again.max(SEEK_SOONEST)) => {}
             () = wishes.0.any.notified() => sleep_until(asked + SEEK_SOONEST).await,
         }
     }
