@@ -197,6 +197,12 @@ mod tests {
             prop_assert_eq!(a.count_common(&b, &all) as usize, both.len());
             prop_assert_eq!(a.meets(&b), !both.is_empty());
             prop_assert_eq!(a.common_from(&b, start).collect::<Vec<_>>(), [above, below].concat());
+            for most in [1, 3, 70, 200] {
+                let sample = a.sample_common(&b, start, most);
+                let pieces = sample.iter().flat_map(|(index, word)| ones(*word, index * WORD));
+                let first = a.common_from(&b, start).take(most as usize);
+                prop_assert_eq!(pieces.collect::<Vec<_>>(), first.collect::<Vec<_>>());
+            }
             for (rank, piece) in both.iter().enumerate() {
                 prop_assert_eq!(a.nth_common(&all, &b, rank as u32), Some(*piece));
             }
