@@ -314,6 +314,12 @@ mod tests {
         seats.iter_mut().map(|seat| seat.offers.try_recv().ok()).collect()
     }
 
+    /// An agent asks for what it was offered, and gets it.
+    fn take(spreads: &Spreads, (digest, _): &(Digest, Manifest), agent: u8, span: Span) {
+        assert_eq!(spreads.asked(digest, &node(agent), span), Some(Asked::Offered));
+        spreads.ended(digest, &node(agent), span, ReplyEnd::Arrived);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn contents_share_what_is_on_offer_in_turn() {
         let spreads = spreads();
@@ -323,12 +329,7 @@ mod tests {
         let most = SpreadSettings::default().open_spans;
         assert_eq!(offered(&mut first).iter().flatten().count(), most);
         assert_eq!(offered(&mut second).iter().flatten().count(), 0, "the way out has enough to do");
-        let take = |agent: u8, piece: u32| {
-            let asked = spreads.asked(&old.0, &node(agent), Span::new(piece, 1));
-            assert_eq!(asked, Some(Asked::Offered));
-            spreads.ended(&old.0, &node(agent), Span::new(piece, 1), ReplyEnd::Arrived);
-        };
-        (0..8).for_each(|agent| take(agent, agent.into()));
+        (0..8).for_each(|agent| take(&spreads, &old, agent, Span::new(agent.into(), 1)));
         let last = offered(&mut first);
         assert_eq!(last.iter().flatten().count(), 4, "{last:?}");
         assert_eq!(offered(&mut second).iter().flatten().count(), most - 4);
@@ -345,9 +346,7 @@ mod tests {
             assert!(sent < 20, "the other has its turn");
             for (agent, span) in offered(&mut first).into_iter().enumerate() {
                 let Some(span) = span else { continue };
-                let by = node(agent as u8);
-                assert_eq!(spreads.asked(&old.0, &by, span), Some(Asked::Offered));
-                spreads.ended(&old.0, &by, span, ReplyEnd::Arrived);
+                take(&spreads, &old, agent as u8, span);
                 sent += 1;
             }
             told = offered(&mut second).into_iter().flatten().collect();
