@@ -26,8 +26,8 @@ const GRANT: Duration = Duration::from_millis(1);
 /// differs by a tenth at most.
 const ROUND: Duration = Duration::from_millis(100);
 
-/// Bytes of a datagram on plain Ethernet: less is never granted but to who wants less.
-pub(crate) const DATAGRAM: u64 = 1452;
+/// A full frame of plain Ethernet, header included: less is never granted but to who wants less, or has it in part.
+pub(crate) const DATAGRAM: u64 = 14 + 1500;
 
 /// Bytes of a send batch: more is never granted at once, so that others have their turn.
 pub(crate) const BATCH: u64 = 64 * 1024;
@@ -60,7 +60,9 @@ impl Bucket {
 
     /// The most that is granted at once while so many streams wait.
     pub(crate) fn quantum(&self, waiting: u64) -> u64 {
-        worth(self.rate, GRANT).min(worth(self.rate, ROUND) / waiting.max(1)).clamp(DATAGRAM, BATCH)
+        let quantum = worth(self.rate, GRANT).min(worth(self.rate, ROUND) / waiting.max(1));
+        // Whole ones: what a part of one is granted for goes in a datagram of its own, or waits.
+        (quantum / DATAGRAM * DATAGRAM).clamp(DATAGRAM, BATCH)
     }
 
     /// Whether anything may be used now.

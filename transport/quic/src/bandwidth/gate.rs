@@ -199,7 +199,7 @@ const MIN_SLACK: u64 = 32 * 1024;
 const HELD: u64 = 500;
 
 /// Two of the smallest grants.
-const MIN_HELD: u64 = 2 * 1452;
+const MIN_HELD: u64 = 2 * 1514;
 
 /// How long streams may take to fetch what they were granted before others are granted more.
 const FETCH: Duration = Duration::from_millis(50);

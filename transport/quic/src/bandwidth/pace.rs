@@ -11,6 +11,10 @@ use crate::link::Link;
 /// is missing is charged when the connection is looked at.
 const QUIC_HEADERS: u64 = 34;
 
+/// Bytes that a datagram may have to find room for beside those headers: longer numbers, and an acknowledgement. What is written to
+/// fill a datagram leaves them out, or its last bytes would go in one of their own.
+const ROOM: u64 = 24;
+
 /// Most bytes asked for at once: a send batch, so that others have their turn.
 const BATCH: usize = 64 * 1024;
 
@@ -19,18 +23,20 @@ pub(crate) struct Pace {
     link: Arc<Link>,
     class: Class,
     turn: Option<Turn>,
+    /// Granted and not written yet: less than a datagram.
+    left: u64,
 }
 
 impl Pace {
     pub(crate) const fn new(link: Arc<Link>, class: Class) -> Self {
-        Self { link, class, turn: None }
+        Self { link, class, turn: None, left: 0 }
     }
 
     /// Whether writing may have to wait. What is written without is only counted.
     pub(crate) fn is_limited(&mut self) -> bool {
         let limited = self.link.bandwidth.is_limited(Direction::Egress);
         if !limited {
-            self.turn = None;
+            (self.turn, self.left) = (None, 0);
             self.link.end_pacing();
         }
         limited
@@ -41,7 +47,7 @@ impl Pace {
         self.link.bandwidth.gate(Direction::Egress).count(self.class, bytes as u64);
     }
 
-    /// How many of these bytes may be written now; waits until it is one at least.
+    /// How many of these bytes may be written now: all, or as many as fill whole datagrams. Waits until it is one of those.
     pub(crate) async fn take(&mut self, wanted: usize) -> usize {
         let accounts = self.link.accounts();
         self.link.settle_if_due(accounts);
@@ -52,9 +58,17 @@ impl Pace {
         // There is one as long as the peer's account is open.
         let Some(turn) = &mut self.turn else { return wanted };
         let wire = Wire { payload: accounts.payload() };
-        let granted = turn.take(wire.bytes_of(wanted.min(BATCH) as u64)).await;
-        account.grant(self.class, granted);
-        usize::try_from(wire.stream_bytes_in(granted)).map_or(wanted, |bytes| bytes.clamp(1, wanted))
+        let wanted = wanted.min(BATCH) as u64;
+        let all = wire.bytes_of(wanted);
+        loop {
+            if let Some(bytes) = wire.fill(wanted, self.left) {
+                self.left -= wire.bytes_of(bytes);
+                return usize::try_from(bytes).expect("no more than wanted");
+            }
+            let granted = turn.take(all - self.left).await;
+            account.grant(self.class, granted);
+            self.left += granted;
+        }
     }
 }
 
@@ -66,19 +80,25 @@ struct Wire {
 }
 
 impl Wire {
+    /// Stream bytes that surely fit a datagram.
     const fn stream_bytes_a_datagram(self) -> u64 {
-        let bytes = self.payload.saturating_sub(QUIC_HEADERS);
+        let bytes = self.payload.saturating_sub(QUIC_HEADERS + ROOM);
         if bytes == 0 { 1 } else { bytes }
     }
 
+    /// What the link carries for so many stream bytes.
     const fn bytes_of(self, stream_bytes: u64) -> u64 {
-        let full = self.stream_bytes_a_datagram();
-        stream_bytes + (stream_bytes * (QUIC_HEADERS + super::account::IPV4_HEADERS)).div_ceil(full)
+        let datagrams = stream_bytes.div_ceil(self.stream_bytes_a_datagram());
+        stream_bytes + datagrams * (QUIC_HEADERS + super::account::IPV4_HEADERS)
     }
 
-    const fn stream_bytes_in(self, bytes: u64) -> u64 {
+    /// How many of the stream bytes wanted may be written for so many on the link: all, or whole datagrams of them. None if it is not
+    /// one.
+    fn fill(self, wanted: u64, bytes: u64) -> Option<u64> {
         let full = self.stream_bytes_a_datagram();
-        bytes * full / (full + QUIC_HEADERS + super::account::IPV4_HEADERS)
+        let datagrams = bytes / self.bytes_of(full);
+        let filled = if bytes >= self.bytes_of(wanted) { wanted } else { (datagrams * full).min(wanted) };
+        (filled > 0).then_some(filled)
     }
 }
 
@@ -88,15 +108,27 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_carries_what_is_wanted() {
-        for payload in [1200, 1452, 6500] {
+        for payload in [0, 1200, 1452, 6500] {
             let wire = Wire { payload };
-            for wanted in [1, 100, 1418, 65_536] {
-                let carried = wire.stream_bytes_in(wire.bytes_of(wanted));
-                assert!((wanted..=wanted + 1).contains(&carried), "{wanted} at {payload}: {carried}");
+            for wanted in [1, 100, 1394, 1395, 65_536] {
+                assert_eq!(wire.fill(wanted, wire.bytes_of(wanted)), Some(wanted), "{wanted} at {payload}");
             }
         }
-        // 1,418 bytes are a whole datagram, with 34 of QUIC's and 42 of the link's.
-        assert_eq!(Wire { payload: 1452 }.bytes_of(1418), 1452 + 42);
-        assert_eq!(Wire { payload: 0 }.stream_bytes_in(1_000_000), 12_987);
+    }
+
+    #[test]
+    fn datagrams_are_filled() {
+        let wire = Wire { payload: 1452 };
+        let full = 1452 - QUIC_HEADERS - ROOM;
+        let one = full + QUIC_HEADERS + 42;
+        assert_eq!(wire.bytes_of(full), one);
+        assert_eq!(wire.bytes_of(full + 1), one + 1 + QUIC_HEADERS + 42);
+        assert_eq!(wire.fill(65_536, one - 1), None);
+        assert_eq!(wire.fill(65_536, one + 800), Some(full));
+        assert_eq!(wire.fill(65_536, 3 * one), Some(3 * full));
+        // The last of a chunk is all that there is.
+        assert_eq!(wire.fill(10, 10 + QUIC_HEADERS + 42), Some(10));
+        assert_eq!(wire.fill(10, 10), None);
+        assert_eq!(wire.fill(full + 10, one + 10), Some(full));
     }
 }

@@ -124,7 +124,7 @@ async fn a_turn_that_is_given_up_costs_nobody_anything() {
     }
     let bytes = moved(&gate)[1];
     assert!(bytes.abs_diff(1_000_000) < 10_000, "{bytes} in a second");
-    assert_eq!(gate.stats().waiting, 1);
+    assert!(gate.stats().waiting <= 1, "those who gave up are gone");
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,7 +137,8 @@ async fn threads_that_stand_still_do_not_find_a_burst_afterwards() {
     // Only the keeper runs.
     tokio::time::sleep(Duration::from_millis(40)).await;
     let found = poll_all();
-    assert!((12_500 * 2..12_500 * 8).contains(&found), "{found} of 500,000 bytes");
+    // 2 ms that are held, 5 that the bucket has, and what the last grants of each are more.
+    assert!((12_500 * 2..12_500 * 9).contains(&found), "{found} of 500,000 bytes");
 }
 
 #[tokio::test(start_paused = true)]

@@ -188,3 +188,26 @@ async fn what_is_granted_is_not_given_back_before_it_is_asked_for() {
     let (moved, bodies) = (normal() - before, u64::from(BODIES) * 2 * BODY as u64);
     assert!(moved < bodies + bodies / 10, "{moved} bytes were charged for {bodies}");
 }
+
+#[tokio::test]
+async fn a_limit_does_not_cost_datagrams() {
+    let herd = Herd::new(DataPorts::Any);
+    // Until it is known how long they may be.
+    herd.pull(4, Class::Normal).await;
+    let sent = || {
+        let connections = herd.server.stats().into_iter().flat_map(|stats| stats.connections);
+        connections.fold((0, 0, 0), |(bytes, datagrams, longest), connection| {
+            let longest = connection.datagram_size.max(longest);
+            (bytes + connection.bytes_sent, datagrams + connection.datagrams_sent, longest)
+        })
+    };
+    let before = sent();
+    // A grant at this rate is a datagram and a bit.
+    herd.bandwidth.set_limits(at("12500kbit/s"), Rates::default());
+    herd.pull(4, Class::Normal).await;
+    let after = sent();
+    let (bytes, datagrams) = (after.0 - before.0, after.1 - before.1);
+    assert!(bytes > 4 * BODY as u64);
+    let full = bytes / u64::from(after.2);
+    assert!(datagrams <= full + full / 4, "{bytes} bytes took {datagrams} datagrams, {full} if all are full");
+}
