@@ -20,5 +20,5 @@ pub use desk::{Desk, DeskName, DeskToken, SimDesks};
 pub use disk::{DirEntry, Disk, DiskFile, EntryKind, Metadata, Mode};
 pub use env::Env;
 pub use sim_disk::{Fault, SimDisk, SyncCounts};
-pub use socket::{BoundUdp, bind_udp};
+pub use socket::{BoundUdp, SendBuffer, bind_udp};
 pub use system_disk::SystemDisk;

@@ -12,8 +12,32 @@ pub struct BoundUdp {
     pub socket: UdpSocket,
     /// Bytes of receive buffer granted; less than asked for where `net.core.rmem_max` is lower.
     pub receive_buffer: usize,
-    /// Bytes of send buffer granted; less than asked for where `net.core.wmem_max` is lower.
-    pub send_buffer: usize,
+    /// Its send buffer; shorter than asked for where `net.core.wmem_max` is lower.
+    pub send_buffer: SendBuffer,
+}
+
+/// A bound socket's send buffer.
+#[derive(Debug)]
+pub struct SendBuffer {
+    socket: Socket,
+    most: usize,
+}
+
+impl SendBuffer {
+    /// Bytes that were granted when the socket was bound.
+    pub const fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Bytes that it has.
+    pub fn bytes(&self) -> io::Result<usize> {
+        self.socket.send_buffer_size().map(granted)
+    }
+
+    /// Asks for so many bytes.
+    pub fn set(&self, bytes: usize) -> io::Result<()> {
+        self.socket.set_send_buffer_size(bytes)
+    }
 }
 
 /// Binds a UDP socket and asks for `buffers` bytes each way. A kernel that grants less is no error: compare what came
@@ -28,7 +52,8 @@ pub fn bind_udp(addr: SocketAddr, buffers: usize) -> io::Result<BoundUdp> {
     socket.set_send_buffer_size(buffers)?;
     socket.bind(&SockAddr::from(addr))?;
     let receive_buffer = granted(socket.recv_buffer_size()?);
-    let send_buffer = granted(socket.send_buffer_size()?);
+    let most = granted(socket.send_buffer_size()?);
+    let send_buffer = SendBuffer { socket: socket.try_clone()?, most };
     Ok(BoundUdp { socket: socket.into(), receive_buffer, send_buffer })
 }
 
@@ -44,8 +69,16 @@ mod tests {
     #[test]
     fn a_modest_buffer_is_granted_as_asked() {
         let bound = bind_udp("127.0.0.1:0".parse().unwrap(), 64 * 1024).unwrap();
-        assert_eq!((bound.receive_buffer, bound.send_buffer), (64 * 1024, 64 * 1024));
+        assert_eq!((bound.receive_buffer, bound.send_buffer.most()), (64 * 1024, 64 * 1024));
         assert_ne!(bound.socket.local_addr().unwrap().port(), 0);
+    }
+
+    #[test]
+    fn a_send_buffer_changes_while_the_socket_is_in_use() {
+        let bound = bind_udp("127.0.0.1:0".parse().unwrap(), 64 * 1024).unwrap();
+        bound.send_buffer.set(8 * 1024).unwrap();
+        assert_eq!((bound.send_buffer.bytes().unwrap(), bound.send_buffer.most()), (8 * 1024, 64 * 1024));
+        bound.socket.send_to(b"still here", bound.socket.local_addr().unwrap()).unwrap();
     }
 
     #[test]

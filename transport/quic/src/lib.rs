@@ -7,7 +7,8 @@
 //! [`Service`] as an [`IncomingCall`].
 //!
 //! What the bytes mean is told by `rdcq-wire`, who a certificate names and whether it is to be believed by whoever builds
-//! [`Security`], and where datagrams go by a [`Network`].
+//! [`Security`], and where datagrams go by a [`Network`]. On the real one, [`Udp`], the data of all connections keeps together to what the
+//! host's way out carries.
 //!
 //! Nothing that a peer sends is believed before its certificate was checked, nothing is allocated by what it claims, and
 //! every frame that breaks the protocol closes its connection, and no other.
@@ -41,6 +42,7 @@ mod soon;
 pub mod stats;
 mod stream;
 mod tolerant;
+mod uplink;
 
 pub use bandwidth::{Bandwidth, BandwidthStats, Direction};
 pub use body::Body;

@@ -12,7 +12,8 @@ use std::time::Instant;
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
 use tokio::runtime::Handle;
 
-use crate::socket::{JoiningSocket, SendFigures};
+use crate::socket::{JoiningSocket, MeteredSocket, PacedSocket, SendFigures};
+use crate::uplink::Uplink;
 
 /// What a socket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -61,6 +62,7 @@ pub struct Binding {
 #[derive(Debug, Clone, Default)]
 pub struct Udp {
     data: Arc<[DataThread]>,
+    uplink: Arc<Uplink>,
 }
 
 /// A thread that drives data sockets.
@@ -79,7 +81,7 @@ impl Udp {
     /// Drives each data socket on a single-threaded runtime of its own, so that a connection's datagrams, its requests and
     /// its bytes stay on one core. Without any, everything runs where the endpoint is opened.
     pub fn with_data_threads(threads: Vec<DataThread>) -> Self {
-        Self { data: threads.into() }
+        Self { data: threads.into(), uplink: Arc::default() }
     }
 
     fn thread(&self, plane: Plane) -> Option<&DataThread> {
@@ -93,22 +95,27 @@ impl Udp {
 impl Network for Udp {
     fn bind(&self, addr: SocketAddr, plane: Plane) -> io::Result<Binding> {
         let bound = rdcq_env::bind_udp(addr, Self::BUFFER_BYTES)?;
-        warn_if_short(bound.receive_buffer.min(bound.send_buffer), Self::BUFFER_BYTES);
+        warn_if_short(bound.receive_buffer.min(bound.send_buffer.most()), Self::BUFFER_BYTES);
         let thread = self.thread(plane).cloned();
         let runtime: Arc<dyn Runtime> = match &thread {
             Some(thread) => Arc::new(OnThread(thread.handle.clone())),
             None => Arc::new(TokioRuntime),
         };
-        let socket = runtime.wrap_udp_socket(bound.socket)?;
+        let kernel = runtime.wrap_udp_socket(bound.socket)?;
+        let kernel = MeteredSocket::wrap(kernel, bound.send_buffer, Arc::clone(&self.uplink));
+        let paced = |socket| match plane {
+            Plane::Control => socket,
+            Plane::Data(_) => PacedSocket::wrap(socket, Arc::clone(&self.uplink)),
+        };
         let Some(thread) = thread else {
-            return Ok(Binding { socket, runtime, figures: None, tasks: None });
+            return Ok(Binding { socket: paced(kernel), runtime, figures: None, tasks: None });
         };
         let handle = thread.handle.clone();
         // On a thread of their own, and nowhere else, batches can be joined.
         let socket =
-            JoiningSocket::wrap(socket, thread.received, |flusher| drop(thread.handle.spawn(flusher)));
+            JoiningSocket::wrap(kernel, thread.received, |flusher| drop(thread.handle.spawn(flusher)));
         let figures = Some(socket.figures());
-        Ok(Binding { socket, runtime, figures, tasks: Some(handle) })
+        Ok(Binding { socket: paced(socket), runtime, figures, tasks: Some(handle) })
     }
 
     fn data_threads(&self) -> usize {

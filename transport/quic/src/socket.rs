@@ -8,7 +8,11 @@
 //! another nothing breaks, but little is joined.
 
 mod batch;
+#[cfg(test)]
+mod fake;
 mod flusher;
+mod metered;
+mod paced;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +28,16 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 
 use self::batch::Batch;
 pub use self::flusher::Flusher;
+pub(crate) use self::metered::MeteredSocket;
+pub(crate) use self::paced::PacedSocket;
+
+/// What Ethernet, IPv4 and UDP add to a datagram, in bytes.
+const HEADERS: usize = 14 + 20 + 8;
+
+/// Bytes that a transmit is on the wire.
+fn wire_bytes(transmit: &Transmit<'_>) -> usize {
+    transmit.contents.len() + HEADERS * batch::segments(transmit)
+}
 
 /// Datagrams that Linux takes in one call (`UDP_MAX_SEGMENTS`).
 const MAX_SEGMENTS: usize = 64;

@@ -1,120 +1,13 @@
 //! The joining socket over one that only takes notes, and over loopback.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use quinn::Runtime as _;
 use quinn::udp::EcnCodepoint;
 
+use super::fake::{Call, Fake, peer};
 use super::*;
-
-/// One call as the kernel would see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Call {
-    to: SocketAddr,
-    bytes: Vec<u8>,
-    segment: Option<usize>,
-}
-
-impl Call {
-    fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
-        self.bytes.chunks(self.segment.unwrap_or(self.bytes.len()))
-    }
-}
-
-#[derive(Debug, Default)]
-struct Notes {
-    calls: Vec<Call>,
-    blocked: bool,
-    takes_batches: bool,
-    wakers: Vec<Waker>,
-    errors: VecDeque<ErrorKind>,
-}
-
-#[derive(Debug)]
-struct Fake(Mutex<Notes>);
-
-impl Fake {
-    fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Notes { takes_batches: true, ..Notes::default() })))
-    }
-
-    fn notes(&self) -> MutexGuard<'_, Notes> {
-        self.0.lock().unwrap()
-    }
-
-    fn unblock(&self) {
-        let mut notes = self.notes();
-        notes.blocked = false;
-        notes.wakers.drain(..).for_each(Waker::wake);
-    }
-
-    /// Segments of each call so far.
-    fn batches(&self) -> Vec<usize> {
-        self.notes().calls.iter().map(|call| call.datagrams().count()).collect()
-    }
-}
-
-#[derive(Debug)]
-struct FakePoller(Arc<Fake>);
-
-impl UdpPoller for FakePoller {
-    fn poll_writable(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut notes = self.0.notes();
-        if notes.blocked {
-            notes.wakers.push(cx.waker().clone());
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncUdpSocket for Fake {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(FakePoller(self))
-    }
-
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let mut notes = self.notes();
-        if notes.blocked {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        if let Some(kind) = notes.errors.pop_front() {
-            return Err(kind.into());
-        }
-        if transmit.segment_size.is_some() && !notes.takes_batches {
-            // As quinn's own does when the kernel refuses.
-            return Ok(());
-        }
-        let (to, bytes) = (transmit.destination, transmit.contents.to_vec());
-        notes.calls.push(Call { to, bytes, segment: transmit.segment_size });
-        Ok(())
-    }
-
-    fn poll_recv(
-        &self,
-        _: &mut Context<'_>,
-        _: &mut [IoSliceMut<'_>],
-        _: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Pending
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(peer(0))
-    }
-
-    fn max_transmit_segments(&self) -> usize {
-        let notes = self.notes();
-        // Shows the refusal only after the batch that met it.
-        if notes.takes_batches || notes.calls.is_empty() { 64 } else { 1 }
-    }
-}
-
-fn peer(number: u8) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, number], 1))
-}
 
 /// `count` datagrams of `segment` bytes, each filled with `fill`.
 fn send(socket: &JoiningSocket, to: u8, fill: u8, count: usize, segment: usize) -> io::Result<()> {
@@ -253,7 +146,7 @@ async fn a_single_datagram_to_another_peer_does_not_end_a_batch() {
 async fn while_the_kernel_takes_nothing_no_more_than_a_batch_is_held_and_none_of_it_lost() {
     let inner = Fake::new();
     let socket = joining(&inner);
-    inner.notes().blocked = true;
+    inner.block();
     for fill in 0..4 {
         send(&socket, 1, fill, 10, 1452).unwrap();
     }
@@ -281,7 +174,7 @@ async fn nothing_follows_a_shorter_datagram_in_its_batch_even_while_that_cannot_
     let inner = Fake::new();
     let socket = unflushed(&inner);
     send(&socket, 1, 1, 10, 1000).unwrap();
-    inner.notes().blocked = true;
+    inner.block();
     send(&socket, 1, 2, 1, 30).unwrap();
     assert_eq!(send(&socket, 1, 3, 10, 1000).unwrap_err().kind(), ErrorKind::WouldBlock);
     inner.unblock();
