@@ -29,6 +29,9 @@ pub trait Disk: Send + Sync + 'static {
     /// Renames; a file of the new name is replaced in one step.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Renames a file; refused with [`io::ErrorKind::AlreadyExists`] if the new name is taken, by whatever it is.
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Removes a file.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
@@ -94,6 +97,9 @@ pub trait DiskFile: Send + Sync {
     /// The file's length in bytes.
     fn len(&self) -> io::Result<u64>;
 
+    /// What changes when the file is written to.
+    fn stamp(&self) -> io::Result<Stamp>;
+
     /// Whether the file holds no byte.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
@@ -136,6 +142,16 @@ pub struct Metadata {
     pub kind: EntryKind,
     /// Length in bytes; of no meaning for a folder.
     pub len: u64,
+}
+
+/// Two that are equal tell that nobody wrote to the file between them: its length, and when it was written to, as exactly as the
+/// file system knows that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Length in bytes.
+    pub len: u64,
+    /// Which writing was the last: nanoseconds since 1970 by the file system's clock, or a number that grows.
+    pub(crate) written: i128,
 }
 
 /// What [`write_durable`] adds to a name while the file is not whole. Leftovers after a crash may be removed.

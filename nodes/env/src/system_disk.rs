@@ -3,14 +3,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{CWD, FallocateFlags, RenameFlags};
 use rustix::io::Errno;
 
-use crate::disk::{DirEntry, Disk, DiskFile, EntryKind, Metadata, Mode};
+use crate::disk::{DirEntry, Disk, DiskFile, EntryKind, Metadata, Mode, Stamp};
 
 /// The machine's file systems, as they are mounted.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,6 +56,17 @@ impl Disk for SystemDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // The file system has no such renaming. A second name is refused if it is taken, too.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                fs::hard_link(from, to)?;
+                fs::remove_file(from)
+            }
+            renamed => renamed.map_err(Into::into),
+        }
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -161,5 +172,11 @@ impl DiskFile for SystemFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn stamp(&self) -> io::Result<Stamp> {
+        let metadata = self.0.metadata()?;
+        let written = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+        Ok(Stamp { len: metadata.len(), written })
     }
 }

@@ -92,6 +92,43 @@ fn a_rename_replaces_a_file_and_an_open_handle_keeps_the_old_one() {
 }
 
 #[test]
+fn a_rename_to_a_new_name_replaces_nothing() {
+    check(|disk, root| {
+        let at = |name: &str| root.join(name);
+        disk.create_dir_all(&at("folder")).unwrap();
+        write_durable(disk, &at("a"), b"a", Mode::Private).unwrap();
+        write_durable(disk, &at("b"), b"b", Mode::Private).unwrap();
+        for taken in ["b", "folder", "a"] {
+            assert_eq!(kind_of(disk.rename_new(&at("a"), &at(taken))), ErrorKind::AlreadyExists, "{taken}");
+        }
+        assert_eq!(kind_of(disk.rename_new(&at("none"), &at("c"))), ErrorKind::NotFound);
+        disk.rename_new(&at("a"), &at("folder/c")).unwrap();
+        assert!(!disk.exists(&at("a")).unwrap());
+        assert_eq!(disk.read(&at("folder/c"), 10).unwrap(), b"a");
+        assert_eq!(disk.read(&at("b"), 10).unwrap(), b"b");
+    });
+}
+
+#[test]
+fn a_stamp_tells_that_a_file_was_written_to_and_not_that_it_was_read_or_renamed() {
+    check(|disk, root| {
+        let file = disk.create_new(&root.join("a"), Mode::Private).unwrap();
+        file.write_all_at(b"old", 0).unwrap();
+        let before = file.stamp().unwrap();
+        // File systems take the time from a clock that ticks every few milliseconds.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        disk.read(&root.join("a"), 10).unwrap();
+        disk.rename(&root.join("a"), &root.join("b")).unwrap();
+        assert_eq!(file.stamp().unwrap(), before);
+        file.write_all_at(b"new", 0).unwrap();
+        let written = file.stamp().unwrap();
+        assert!(written != before && written.len == before.len);
+        file.set_len(1).unwrap();
+        assert_eq!(file.stamp().unwrap().len, 1);
+    });
+}
+
+#[test]
 fn a_folder_lists_its_names_in_order_with_their_kinds() {
     check(|disk, root| {
         write_durable(disk, &root.join("b"), b"", Mode::Private).unwrap();

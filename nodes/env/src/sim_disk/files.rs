@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::node::File;
 use super::{SimDisk, State, Sync, lock, sync_failed};
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, Stamp};
 
 /// A handle of one life of the disk.
 pub(super) struct SimFile {
@@ -97,5 +97,12 @@ impl DiskFile for SimFile {
         state.check_power()?;
         let len = lock(&self.file).bytes().len();
         Ok(len as u64)
+    }
+
+    fn stamp(&self) -> io::Result<Stamp> {
+        let state = self.state()?;
+        state.check_power()?;
+        let stamp = lock(&self.file).stamp();
+        Ok(stamp)
     }
 }

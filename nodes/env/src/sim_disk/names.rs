@@ -6,12 +6,49 @@ use std::sync::{Arc, Mutex};
 
 use super::files::SimFile;
 use super::node::{File, Node};
-use super::{SimDisk, Sync, lock, names, sync_failed};
+use super::{SimDisk, State, Sync, lock, names, sync_failed};
 use crate::disk::{DirEntry, Disk, DiskFile, EntryKind, Metadata, Mode};
 
 impl SimDisk {
     fn handle(&self, file: Arc<Mutex<File>>, life: u64) -> Arc<dyn DiskFile> {
         Arc::new(SimFile { disk: self.clone(), file, life })
+    }
+}
+
+/// What becomes of what has the new name already.
+#[derive(PartialEq, Eq)]
+enum Taken {
+    Replaced,
+    Refused,
+}
+
+impl State {
+    fn rename(&mut self, from: &Path, to: &Path, taken: Taken) -> io::Result<()> {
+        self.change()?;
+        let (source, old) = self.place(from)?;
+        let (target, new) = self.place(to)?;
+        let node = lock(&source).find(&old).ok_or(io::ErrorKind::NotFound)?;
+        let replaced = lock(&target).find(&new);
+        match (&node, &replaced) {
+            (_, Some(_)) if taken == Taken::Refused => return Err(io::ErrorKind::AlreadyExists.into()),
+            (Node::File(file), Some(Node::File(same))) if Arc::ptr_eq(file, same) => return Ok(()),
+            (Node::File(_), Some(Node::Folder(_))) => return Err(io::ErrorKind::IsADirectory.into()),
+            (Node::Folder(_), Some(Node::File(_))) => return Err(io::ErrorKind::NotADirectory.into()),
+            (Node::Folder(_), Some(Node::Folder(folder))) if !lock(folder).is_empty() => {
+                return Err(io::ErrorKind::DirectoryNotEmpty.into());
+            }
+            _ => {}
+        }
+        if Arc::ptr_eq(&source, &target) {
+            lock(&source).rename(old, new, node);
+        } else {
+            lock(&source).give_away(old);
+            lock(&target).put(new, node);
+        }
+        if replaced.is_some() {
+            self.recount();
+        }
+        Ok(())
     }
 }
 
@@ -74,31 +111,11 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        state.change()?;
-        let (source, old) = state.place(from)?;
-        let (target, new) = state.place(to)?;
-        let node = lock(&source).find(&old).ok_or(io::ErrorKind::NotFound)?;
-        let replaced = lock(&target).find(&new);
-        match (&node, &replaced) {
-            (Node::File(file), Some(Node::File(same))) if Arc::ptr_eq(file, same) => return Ok(()),
-            (Node::File(_), Some(Node::Folder(_))) => return Err(io::ErrorKind::IsADirectory.into()),
-            (Node::Folder(_), Some(Node::File(_))) => return Err(io::ErrorKind::NotADirectory.into()),
-            (Node::Folder(_), Some(Node::Folder(folder))) if !lock(folder).is_empty() => {
-                return Err(io::ErrorKind::DirectoryNotEmpty.into());
-            }
-            _ => {}
-        }
-        if Arc::ptr_eq(&source, &target) {
-            lock(&source).rename(old, new, node);
-        } else {
-            lock(&source).give_away(old);
-            lock(&target).put(new, node);
-        }
-        if replaced.is_some() {
-            state.recount();
-        }
-        Ok(())
+        self.state().rename(from, to, Taken::Replaced)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.state().rename(from, to, Taken::Refused)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {

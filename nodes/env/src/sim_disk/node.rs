@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::sync::{Arc, Mutex};
 
 use super::lock;
-use crate::disk::{DirEntry, EntryKind};
+use crate::disk::{DirEntry, EntryKind, Stamp};
 
 /// What a name stands for. Clones are the same file or folder.
 #[derive(Clone)]
@@ -19,6 +19,8 @@ pub(super) struct File {
     bytes: Vec<u8>,
     /// How to take back each change since the last sync, oldest first.
     unsynced: Vec<Restore>,
+    /// How often it was written to.
+    writes: u64,
     syncs: Syncs,
 }
 
@@ -66,7 +68,12 @@ impl File {
         self.syncs = Syncs::DoNothing;
     }
 
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp { len: self.bytes.len() as u64, written: self.writes.into() }
+    }
+
     fn remember(&mut self, from: usize, to: usize) {
+        self.writes += 1;
         let len = self.bytes.len();
         let from = from.min(len);
         let bytes = self.bytes[from..to.clamp(from, len)].to_vec();
