@@ -1,11 +1,13 @@
 //! `rdcq remove`.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::io::{self, BufRead, IsTerminal};
 
 use clap::Args;
 use rdcq_client::ask;
 use rdcq_wire::TagQuery;
+use serde::Serialize;
 
 use super::inspect::Described;
 use crate::caller::{Caller, Rights};
@@ -20,20 +22,45 @@ pub(crate) struct Remove {
     /// Do not ask.
     #[arg(long, short)]
     yes: bool,
+    /// Only show what would be removed.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 impl Remove {
     pub(crate) async fn run(self, console: &Console, herd: Option<&OsStr>) -> Result<(), Failure> {
-        if !self.yes && !io::stdin().is_terminal() {
-            return Err(Failure::usage("nobody is there to confirm the removal").with_hint("give --yes"));
+        if !self.dry_run && !self.yes && !io::stdin().is_terminal() {
+            return Err(Failure::usage("nobody is there to confirm the removal")
+                .with_hint("give --yes, or --dry-run to see what would go"));
         }
         let caller = Caller::open(console, herd, Rights::Operator, None).await?;
         let work = async {
+            if self.dry_run {
+                return Ok(ask::resolve(&caller.session, &self.tag).await?);
+            }
             let query = if self.yes { self.tag } else { confirm(&caller, &self.tag).await? };
             ask::remove(&caller.session, &query).await.map_err(denied_to_clients)
         };
         let record = caller.attend(work).await?;
-        console.result(Some(caller.herd.as_str()), &Described::of(&record))
+        if self.dry_run {
+            console.note("nothing was removed; delivered files would stay, too");
+        }
+        let report = Report { what: Described::of(&record), removed: !self.dry_run };
+        console.result(Some(caller.herd.as_str()), &report)
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    what: Described,
+    /// Whether it is gone, or would be.
+    removed: bool,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.what.fmt(f)
     }
 }
 
