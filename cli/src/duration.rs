@@ -13,6 +13,14 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     })
 }
 
+/// A time to wait for, which cannot be none at all.
+pub(crate) fn patience(text: &str) -> Result<Duration, String> {
+    match parse(text)? {
+        Duration::ZERO => Err("nothing can be done in no time; write how long to wait, as `30s`".to_owned()),
+        patience => Ok(patience),
+    }
+}
+
 fn from_text(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -33,6 +41,14 @@ mod tests {
         assert_eq!(parse("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(parse("0s"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn nobody_waits_for_no_time() {
+        assert_eq!(patience("30"), Ok(Duration::from_secs(30)));
+        for text in ["0", "0s", "0ms", "-1", "-1s"] {
+            assert!(patience(text).is_err(), "{text:?} was taken for a time to wait");
+        }
     }
 
     #[test]

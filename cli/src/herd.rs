@@ -243,7 +243,7 @@ mod tests {
         herd.restart(origin, place).await.unwrap();
 
         let query = TagQuery { key: name.key, version: None };
-        let order = Pull { query, target: folder.path().join("pulled"), patience: PATIENCE };
+        let order = Pull::new(query, folder.path().join("pulled"), PATIENCE);
         let pulled = pull::pull(&session, &order, &|_| ()).await.unwrap();
         assert_eq!(std::fs::read(pulled.target).unwrap(), b"content");
         session.close();

@@ -18,6 +18,7 @@ mod console;
 mod data_threads;
 mod duration;
 mod failure;
+mod flag_args;
 mod herd;
 mod logging;
 mod node;

@@ -25,6 +25,9 @@ use rdcq_wire::{Class, Cutter, Digest, Identity, Manifest, Name, NodeId, PieceIn
 
 use crate::simnet::{Conditions, Odds, SimNet, Trace};
 
+/// What a client pushes.
+const SOURCE: &str = "/in";
+
 /// Virtual time that anything in a world may take.
 pub const LONG_ENOUGH: Duration = Duration::from_secs(600);
 
@@ -313,17 +316,30 @@ impl Client {
     /// Pushes bytes as the next version, and returns its tag.
     pub async fn push(&self, content: &[u8]) -> String {
         let seed = self.seed;
-        let path = Path::new("/in");
-        let disk = self.host.env.disk();
-        // Nothing is there to remove before the first push.
-        let _ = disk.remove_file(path);
-        disk.create_new(path, Mode::Shared).unwrap().write_all_at(content, 0).unwrap();
-        let name = Name::conventional(self.node.clone(), "/", "in").unwrap();
-        let push = push::Push { path: path.to_owned(), name, version: None, patience: LONG_ENOUGH };
-        let pushed = push::push(&self.session, &push, &|_| ()).await;
+        let pushed = self.push_telling(content, &|_| ()).await;
         let pushed = pushed.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         assert_eq!(pushed.record.digest, Digest::of(content), "seed {seed}");
         pushed.record.tag()
+    }
+
+    /// As [`Self::push`], and tells of each step.
+    pub async fn push_telling(
+        &self,
+        content: &[u8],
+        progress: &(dyn Fn(push::PushProgress) + Send + Sync),
+    ) -> Result<push::Pushed, OperationError> {
+        let path = Path::new(SOURCE);
+        // Nothing is there to remove before the first push.
+        let _ = self.host.env.disk().remove_file(path);
+        self.host.env.disk().create_new(path, Mode::Shared).unwrap().write_all_at(content, 0).unwrap();
+        let name = Name::conventional(self.node.clone(), "/", "in").unwrap();
+        let push = push::Push { path: path.to_owned(), name, version: None, patience: LONG_ENOUGH };
+        push::push(&self.session, &push, progress).await
+    }
+
+    /// Writes to the file that is being pushed.
+    pub fn write_to_source(&self, bytes: &[u8], offset: u64) {
+        self.host.env.disk().open(Path::new(SOURCE)).unwrap().write_all_at(bytes, offset).unwrap();
     }
 
     /// Pulls a tag to where [`Self::pulled`] finds it.
@@ -338,7 +354,7 @@ impl Client {
         progress: &(dyn Fn(pull::PullProgress) + Send + Sync),
     ) -> Result<pull::Pulled, OperationError> {
         let query = tag.parse().unwrap();
-        let pull = pull::Pull { query, target: PathBuf::from("/out"), patience: LONG_ENOUGH };
+        let pull = pull::Pull::new(query, PathBuf::from("/out"), LONG_ENOUGH);
         pull::pull(&self.session, &pull, progress).await
     }
 

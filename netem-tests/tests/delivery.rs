@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::future::join;
 use rdcq::Seat;
 use rdcq_client::pull::{self, Delivered, PullProgress, Pulled};
+use rdcq_client::push::PushProgress;
 use rdcq_client::{OperationError, Session, ask};
 use rdcq_config::HerdAddresses;
 use rdcq_env::{DeskName, Env, Fault, Mode, SimDesks, SimDisk};
@@ -400,9 +401,55 @@ async fn pull_from_liar(
     let session =
         Session::open(&user, &world::credentials("host-1", Role::Client), herd, Some(listen)).unwrap();
     let patience = Duration::from_secs(10);
-    let order = pull::Pull { query: tag, target: PathBuf::from("/out"), patience };
+    let order = pull::Pull::new(tag, PathBuf::from("/out"), patience);
     let pulled = pull::pull(&session, &order, &|_| ()).await;
     (pulled, user.env.disk().read(Path::new("/out"), u64::MAX).unwrap())
+}
+
+#[test]
+fn a_file_that_is_written_to_while_it_is_pushed_is_refused_and_no_tag_names_it() {
+    live(9, async {
+        let world = World::start(9, 1).await;
+        let client = world.client(1);
+        let content = bytes(9, SIZE);
+        // While it is read, where it was read already and where it was not; and while it is sent.
+        let reading =
+            |step| matches!(step, PushProgress::Cutting { done, .. } if (1..SIZE as u64).contains(&done));
+        let sending = |step| matches!(step, PushProgress::Sending { .. });
+        let cases: [(&(dyn Fn(PushProgress) -> bool + Sync), u64); 4] = [
+            (&reading, 0),
+            (&reading, SIZE as u64 - 1),
+            (&reading, SIZE as u64),
+            (&sending, SIZE as u64 - 1),
+        ];
+        for (number, (meddles, offset)) in cases.into_iter().enumerate() {
+            let mut other = content.clone();
+            other[0] = u8::try_from(number).unwrap();
+            let pushed = client
+                .push_telling(&other, &|step| {
+                    if meddles(step) {
+                        client.write_to_source(&[!content[SIZE - 1]], offset);
+                    }
+                })
+                .await;
+            let error = pushed.map(|pushed| pushed.record).unwrap_err();
+            assert_eq!(error.code, ErrorCode::Integrity, "case {number}: {error}");
+            assert!(error.to_string().contains("changed while it was read"), "case {number}: {error}");
+        }
+        let none = client.pull("host-1-/-in:latest").await.unwrap_err();
+        assert_eq!(none.code, ErrorCode::NotFound, "{none}");
+
+        // Also where nothing has to be sent, and nobody else could notice.
+        client.push(&content).await;
+        let pushed = client
+            .push_telling(&content, &|step| {
+                if reading(step) {
+                    client.write_to_source(&[!content[0]], 0);
+                }
+            })
+            .await;
+        assert_eq!(pushed.map(|pushed| pushed.record).unwrap_err().code, ErrorCode::Integrity);
+    });
 }
 
 #[test]

@@ -283,9 +283,7 @@ impl Victim {
         let order = Push { path, name: name("file"), version: None, patience: PATIENCE };
         push::push(&session, &order, &|_| ()).await.unwrap();
         let query = TagQuery { key: name("file").key, version: None };
-        pull::pull(&session, &Pull { query, target: target.clone(), patience: PATIENCE }, &|_| ())
-            .await
-            .unwrap();
+        pull::pull(&session, &Pull::new(query, target.clone(), PATIENCE), &|_| ()).await.unwrap();
         assert_eq!(std::fs::read_to_string(target).unwrap(), content);
         session.close();
     }

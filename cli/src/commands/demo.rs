@@ -129,7 +129,7 @@ impl Show<'_> {
         std::fs::create_dir_all(&target).map_err(|error| Failure::of_file("create", &target, &error))?;
         let session = self.session(number)?;
         let query = TagQuery { key: record.name.key.clone(), version: Some(record.version.clone()) };
-        let order = Pull { query, target, patience: PATIENCE };
+        let order = Pull::new(query, target, PATIENCE);
         let begin = Instant::now();
         let pulled = pull::pull(&session, &order, &|_| ()).await?;
         let time = begin.elapsed();

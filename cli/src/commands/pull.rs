@@ -5,8 +5,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
-use rdcq_client::pull::{self, Pulled};
+use clap::{ArgAction, Args};
+use rdcq_client::FileName;
+use rdcq_client::pull::{self, Existing, Pulled};
 use rdcq_wire::{Class, TagQuery};
 use serde::Serialize;
 
@@ -16,6 +17,7 @@ use crate::caller::{Caller, Rights};
 use crate::console::Console;
 use crate::duration;
 use crate::failure::Failure;
+use crate::flag_args::FlagArgs;
 use crate::progress::Progress;
 
 /// Pull a tag's file to this host.
@@ -26,11 +28,20 @@ pub(crate) struct Pull {
     /// The file to write, or a folder to write it into under its own name.
     #[arg(long, value_name = "PATH", default_value = ".")]
     dst_path: PathBuf,
+    /// Whether a file that is there already is replaced. If not, it is left, and the new one is called as --new-name says, else NAME.1,
+    /// NAME.2 or the first of these that is free.
+    #[arg(long, value_name = "true|false", action = ArgAction::Set, default_value_t = true)]
+    is_cover: bool,
+    /// With --is-cover false: what to call the new file, in the same folder, if there is one already.
+    #[arg(long, value_name = "NAME")]
+    new_name: Option<FileName>,
+    #[command(flatten)]
+    flag: FlagArgs,
     /// Pull through another agent than the settings name: its address, or its number in a herd of `rdcq up`.
     #[arg(long, value_name = "IP:PORT|N")]
     agent: Option<AgentChoice>,
     /// How long to go on trying while the herd cannot be reached.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::patience, allow_hyphen_values = true)]
     timeout: Duration,
     /// How much it matters beside others: urgent, normal or background. Left out, as the settings say of the tag's group, else
     /// normal.
@@ -40,8 +51,9 @@ pub(crate) struct Pull {
 
 impl Pull {
     pub(crate) async fn run(self, console: &Console, herd: Option<&OsStr>) -> Result<(), Failure> {
+        let (existing, flag) = (self.existing()?, self.flag.flag()?);
         let caller = Caller::open(console, herd, Rights::Client, self.agent).await?;
-        let order = pull::Pull { query: self.tag, target: self.dst_path, patience: self.timeout };
+        let order = pull::Pull { existing, flag, ..pull::Pull::new(self.tag, self.dst_path, self.timeout) };
         let pulled = {
             let bar = Progress::new(console);
             let show = |progress| bar.of_pull(progress);
@@ -51,6 +63,17 @@ impl Pull {
         };
         console.result(Some(caller.herd.as_str()), &Report::of(&pulled))
     }
+
+    fn existing(&self) -> Result<Existing, Failure> {
+        match (self.is_cover, &self.new_name) {
+            (false, name) => Ok(Existing::Left { name: name.clone() }),
+            (true, None) => Ok(Existing::Replaced),
+            (true, Some(_)) => {
+                Err(Failure::usage("--new-name is for a file that is left, and this one is replaced")
+                    .with_hint("give --is-cover false, too; --dst-path names the file to write in any case"))
+            }
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -58,6 +81,8 @@ struct Report {
     #[serde(flatten)]
     what: Described,
     target: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flag: Option<String>,
     fetch_ms: u64,
     bytes_from: BytesFrom,
     delivered: ByWay,
@@ -95,6 +120,7 @@ impl Report {
         Self {
             what: Described::of(&pulled.record),
             target: pulled.target.display().to_string(),
+            flag: pulled.flag.as_ref().map(|flag| flag.display().to_string()),
             fetch_ms: u64::try_from(pulled.fetched_in.as_millis()).unwrap_or(u64::MAX),
             bytes_from: BytesFrom::of(pulled),
             delivered: ByWay { lent: pulled.delivered.lent, sent: pulled.delivered.sent },

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use rdcq_client::flag::{self, Flag};
 use rdcq_client::push::{self, Pushed};
 use rdcq_wire::message::Fresh;
 use rdcq_wire::tag::TagError;
@@ -16,7 +17,8 @@ use super::inspect::Described;
 use crate::caller::{Caller, Rights};
 use crate::console::Console;
 use crate::duration;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
+use crate::flag_args::FlagArgs;
 use crate::progress::Progress;
 
 /// Push a file.
@@ -30,8 +32,10 @@ pub(crate) struct Push {
     /// The host that the file comes from, rather than this one.
     #[arg(long, value_name = "HOST")]
     src_host: Option<NodeId>,
-    /// How long to go on trying while the herd cannot be reached.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
+    #[command(flatten)]
+    flag: FlagArgs,
+    /// How long to wait for the flag file, and to go on trying while the herd cannot be reached.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::patience, allow_hyphen_values = true)]
     timeout: Duration,
     /// How much it matters beside others: urgent, normal or background. Left out, as the settings say of the tag's group, else
     /// normal.
@@ -41,19 +45,42 @@ pub(crate) struct Push {
 
 impl Push {
     pub(crate) async fn run(self, console: &Console, herd: Option<&OsStr>) -> Result<(), Failure> {
-        let path = Source::find(&self.path)?;
+        let flag = self.flag.flag()?;
+        if flag.is_none() {
+            // What cannot be pushed is refused before a herd is looked for.
+            Source::find(&self.path)?;
+        }
         let caller = Caller::open(console, herd, Rights::Client, None).await?;
-        let host = self.src_host.unwrap_or_else(|| caller.session.identity().node.clone());
-        let (name, version) = path.name(host, self.tag)?;
-        let order = push::Push { path: self.path, name, version, patience: self.timeout };
-        let pushed = {
-            let bar = Progress::new(console);
-            let show = |progress| bar.of_push(progress);
-            let session = caller.session_for(&order.name.key, self.class);
-            let work = async { Ok(push::push(&session, &order, &show).await?) };
-            caller.attend(work).await?
-        };
+        let pushed = caller.attend(self.push(console, &caller, flag)).await?;
         console.result(Some(caller.herd.as_str()), &Report::of(&pushed))
+    }
+
+    async fn push(&self, console: &Console, caller: &Caller, flag: Option<Flag>) -> Result<Pushed, Failure> {
+        if let Some(flag) = flag {
+            self.wait_for(console, caller, &flag.path(&self.path)).await?;
+        }
+        let source = Source::find(&self.path)?;
+        let host = self.src_host.clone().unwrap_or_else(|| caller.session.identity().node.clone());
+        let (name, version) = source.name(host, self.tag.clone())?;
+        let order = push::Push { path: self.path.clone(), name, version, patience: self.timeout };
+        let bar = Progress::new(console);
+        let session = caller.session_for(&order.name.key, self.class);
+        Ok(push::push(&session, &order, &|progress| bar.of_push(progress)).await?)
+    }
+
+    async fn wait_for(&self, console: &Console, caller: &Caller, flag: &Path) -> Result<(), Failure> {
+        if !flag.exists() {
+            console.note(format_args!("waiting for the flag file {}", flag.display()));
+        }
+        flag::wait_for(&caller.session, flag, self.timeout).await.map_err(|error| {
+            let failure = Failure::from(error);
+            match failure.exit {
+                Exit::Unavailable => failure.with_hint(
+                    "whoever writes the file makes it when the file is whole; --timeout waits for longer",
+                ),
+                _ => failure,
+            }
+        })
     }
 }
 

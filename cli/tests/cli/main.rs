@@ -5,6 +5,7 @@ mod admin;
 mod certs;
 mod certs_rotation;
 mod command_line;
+mod delivery;
 mod demo;
 mod node;
 mod reload;

@@ -43,7 +43,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             sessions.push(Session::open(&host, &credentials, config.herd.clone(), Some(agent))?);
         }
         let Some(session) = sessions.last().cloned() else { continue };
-        let order = Pull { query, target: folder.join(number.to_string()), patience: PATIENCE };
+        let order = Pull::new(query, folder.join(number.to_string()), PATIENCE);
         pulls.spawn(async move { pull(&session, &order, &|_| ()).await });
     }
     let mut all = PullReport { fetch_ms: 0, bytes_from: BytesFrom { origins: 0, duplicate: 0 } };

@@ -15,8 +15,9 @@ use rdcq_wire::message::{
 use rdcq_wire::{ErrorCode, Kind, Record, Role, TagQuery};
 use tokio::sync::Mutex;
 
-use self::deliver::{Draft, Early, News};
-use crate::{OperationError, Session, ask, retry};
+use self::deliver::{Destination, Draft, Early, News, Published};
+use crate::flag::Flag;
+use crate::{FileName, OperationError, Session, ask, retry};
 
 /// What to pull, and where to.
 #[derive(Debug, Clone)]
@@ -27,6 +28,29 @@ pub struct Pull {
     pub target: PathBuf,
     /// How long to go on trying while the herd cannot be reached.
     pub patience: Duration,
+    /// What becomes of a file that has the target's name already.
+    pub existing: Existing,
+    /// The flag file that is written once the target is there, if one is.
+    pub flag: Option<Flag>,
+}
+
+impl Pull {
+    /// A pull that replaces what has the target's name, and writes no flag file.
+    pub const fn new(query: TagQuery, target: PathBuf, patience: Duration) -> Self {
+        Self { query, target, patience, existing: Existing::Replaced, flag: None }
+    }
+}
+
+/// What becomes of a file that has the target's name already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Existing {
+    /// It is replaced, in one step.
+    Replaced,
+    /// It is left, and the new one gets another name in the same folder.
+    Left {
+        /// Which; none for the target's with the first number after it that makes it free: `NAME.1`, `NAME.2`.
+        name: Option<FileName>,
+    },
 }
 
 /// How far a pull is.
@@ -55,6 +79,8 @@ pub struct Pulled {
     pub record: Record,
     /// The file that was written.
     pub target: PathBuf,
+    /// The flag file that was written beside it.
+    pub flag: Option<PathBuf>,
     /// Where the bytes came from.
     pub sources: Sources,
     /// From the request to the last verified byte on this host.
@@ -83,7 +109,7 @@ pub async fn pull(
     pull: &Pull,
     progress: &(dyn Fn(PullProgress) + Send + Sync),
 ) -> Result<Pulled, OperationError> {
-    let folder = deliver::Folder::check(session, &pull.target).await?;
+    let destination = Destination::check(session, pull).await?;
     let fetched = AtomicU64::new(0);
     let follow = |step: PullProgress| {
         if let PullProgress::Fetching { done, .. } = step {
@@ -91,7 +117,7 @@ pub async fn pull(
         }
         progress(step);
     };
-    let early = Mutex::new(Early::new(session, &folder));
+    let early = Mutex::new(Early::new(session, &destination));
     let (reply, draft) = retry::until(
         &session.env,
         pull.patience,
@@ -106,18 +132,19 @@ pub async fn pull(
                 Some(draft) => draft,
                 None => {
                     let manifest = ask::manifest(session, &reply.record).await?;
-                    Draft::create(session, &folder.target_of(&reply.record)?, manifest).await?
+                    let target = destination.target_of(session, &reply.record).await?;
+                    Draft::create(session, &target, manifest).await?
                 }
             };
             Ok((reply, draft))
         },
     )
     .await?;
-    let target = folder.target_of(&reply.record)?;
-    let delivered = draft.deliver(session, pull.patience, progress).await?;
+    let delivering = draft.deliver(session, &destination, pull.patience, progress);
+    let (Published { target, flag }, delivered) = delivering.await?;
     release(session, &reply.record).await;
     let fetched_in = Duration::from_millis(reply.elapsed_ms);
-    Ok(Pulled { record: reply.record, target, sources: reply.sources, fetched_in, delivered })
+    Ok(Pulled { record: reply.record, target, flag, sources: reply.sources, fetched_in, delivered })
 }
 
 /// Lets the agent drop the content when its time comes. If that fails the pin's lease ends it, later.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use rdcq_env::{DiskFile, EntryKind};
+use rdcq_env::{DiskFile, EntryKind, Stamp};
 use rdcq_wire::message::{Commit, Fresh, Offer, PutPieces, Wanted};
 use rdcq_wire::{Cutter, Digest, ErrorCode, Manifest, Name, Record, Role, Span, Version};
 
@@ -88,7 +88,7 @@ pub async fn push(
 struct Source {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
-    size: u64,
+    stamp: Stamp,
 }
 
 impl Source {
@@ -101,8 +101,13 @@ impl Source {
             return Err(OperationError::new(ErrorCode::BadRequest, text));
         }
         let (disk, owned) = (Arc::clone(session.env.disk()), path.to_owned());
-        let file = session.env.blocking(move || disk.open_read(&owned)).await.map_err(unreadable)?;
-        Ok(Self { path: path.to_owned(), file, size: metadata.len })
+        let opened = session.env.blocking(move || {
+            let file = disk.open_read(&owned)?;
+            let stamp = file.stamp()?;
+            Ok((file, stamp))
+        });
+        let (file, stamp) = opened.await.map_err(unreadable)?;
+        Ok(Self { path: path.to_owned(), file, stamp })
     }
 
     async fn cut(
@@ -110,11 +115,12 @@ impl Source {
         session: &Session,
         progress: &(dyn Fn(PushProgress) + Send + Sync),
     ) -> Result<Manifest, OperationError> {
-        let mut cutter = Cutter::new(self.size);
+        let size = self.stamp.len;
+        let mut cutter = Cutter::new(size);
         let mut done = 0;
-        while done < self.size {
-            progress(PushProgress::Cutting { done, size: self.size });
-            let len = usize::try_from(self.size - done).unwrap_or(BLOCK).min(BLOCK);
+        while done < size {
+            progress(PushProgress::Cutting { done, size });
+            let len = usize::try_from(size - done).unwrap_or(BLOCK).min(BLOCK);
             let file = Arc::clone(&self.file);
             let work = session.env.blocking(move || {
                 let mut block = vec![0; len];
@@ -125,10 +131,11 @@ impl Source {
             cutter = work.await.map_err(|error| self.changed_or(&error))?;
             done += len as u64;
         }
-        progress(PushProgress::Cutting { done, size: self.size });
+        progress(PushProgress::Cutting { done, size });
         let file = Arc::clone(&self.file);
-        let now = session.env.blocking(move || file.len()).await.map_err(|error| self.changed_or(&error))?;
-        if now != self.size {
+        let now =
+            session.env.blocking(move || file.stamp()).await.map_err(|error| self.changed_or(&error))?;
+        if now != self.stamp {
             return Err(self.changed());
         }
         cutter.finish().map_err(|error| OperationError::new(ErrorCode::BadRequest, error.to_string()))

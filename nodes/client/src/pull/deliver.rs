@@ -3,6 +3,7 @@
 //! The agent lends its file to who is on its host ([`lent`]), or else sends the bytes. Either way each piece is checked
 //! against the manifest before it is written. What is lent is written while the rest is still fetched ([`early`]).
 
+mod destination;
 mod early;
 mod lent;
 
@@ -14,10 +15,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use rdcq_env::{Disk, DiskFile, EntryKind, Env, Mode};
+use rdcq_env::disk::parent;
+use rdcq_env::{DiskFile, Env, Mode};
 use rdcq_wire::message::{GetPieces, MAX_SPAN_BYTES, Pieces};
-use rdcq_wire::{Digest, ErrorCode, Manifest, PieceSet, PieceTable, Record, Role, Span};
+use rdcq_wire::{Digest, ErrorCode, Manifest, PieceSet, PieceTable, Role, Span};
 
+pub(super) use self::destination::{Destination, Published};
 pub(super) use self::early::{Early, News};
 
 use self::lent::LentFile;
@@ -31,71 +34,6 @@ const _: () = assert!(PART_BYTES <= MAX_SPAN_BYTES as u64);
 const IN_FLIGHT: usize = 2;
 /// How long the agent may take for one request.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(60);
-
-/// Where a pull delivers to, checked before anything is transferred.
-pub(super) enum Folder {
-    /// Into a folder, under the record's own file name.
-    Into(PathBuf),
-    /// To a file with this name.
-    As(PathBuf),
-}
-
-impl Folder {
-    /// Finds out what the target is, and that its folder can be written.
-    pub(super) async fn check(session: &Session, target: &Path) -> Result<Self, OperationError> {
-        let (disk, path) = (Arc::clone(session.env.disk()), target.to_owned());
-        let suffix = session.env.random_u64();
-        session.env.blocking(move || Self::check_now(disk.as_ref(), path, suffix)).await
-    }
-
-    fn check_now(disk: &dyn Disk, target: PathBuf, suffix: u64) -> Result<Self, OperationError> {
-        let folder = match disk.metadata(&target).map(|metadata| metadata.kind) {
-            Ok(EntryKind::Directory) => Self::Into(target),
-            Ok(EntryKind::File) | Err(_) => Self::As(target),
-            // A device or a pipe would be replaced by a file.
-            Ok(EntryKind::Other) => {
-                let text = format!("{} is not a regular file; it is left as it is", target.display());
-                return Err(OperationError::new(ErrorCode::BadRequest, text));
-            }
-        };
-        let probe = folder.path().join(format!(".rdcq-{suffix:016x}.probe"));
-        let probed = disk.create_new(&probe, Mode::Private).and_then(|_| disk.remove_file(&probe));
-        probed.map_err(|error| OperationError::of_file("write into", folder.path(), &error))?;
-        Ok(folder)
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Into(folder) => folder,
-            Self::As(file) => parent(file),
-        }
-    }
-
-    /// The file to write for this record.
-    pub(super) fn target_of(&self, record: &Record) -> Result<PathBuf, OperationError> {
-        match self {
-            Self::As(file) => Ok(file.clone()),
-            Self::Into(folder) => {
-                let name = record.name.file.as_str();
-                let plain = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
-                if plain {
-                    return Ok(folder.join(name));
-                }
-                let text = format!(
-                    "the record's file name {name:?} cannot be written; name the target file yourself"
-                );
-                Err(OperationError::new(ErrorCode::BadRequest, text))
-            }
-        }
-    }
-}
-
-fn parent(file: &Path) -> &Path {
-    match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
 
 /// A content's file on its way to its name. Dropped before, it leaves nothing behind.
 pub(super) struct Draft {
@@ -136,15 +74,16 @@ impl Draft {
     pub(super) async fn deliver(
         self,
         session: &Session,
+        destination: &Destination,
         patience: Duration,
         progress: &(dyn Fn(PullProgress) + Send + Sync),
-    ) -> Result<Delivered, OperationError> {
+    ) -> Result<(Published, Delivered), OperationError> {
         let sent = Delivery { session, draft: &self, patience, sent: AtomicU64::new(0) };
         sent.write_missing(progress).await?;
         let sent = sent.sent.into_inner();
         let lent = self.manifest.pieces.size() - sent;
-        self.temporary.publish().await?;
-        Ok(Delivered { lent, sent })
+        let published = self.temporary.publish(destination).await?;
+        Ok((published, Delivered { lent, sent }))
     }
 
     fn target(&self) -> &Path {
@@ -180,15 +119,15 @@ impl Temporary {
     }
 
     /// Gives the file its name, durably.
-    async fn publish(self) -> Result<(), OperationError> {
-        let disk = Arc::clone(self.env.disk());
-        let (file, from, to) = (Arc::clone(&self.file), self.path.clone(), self.target.clone());
+    async fn publish(self, destination: &Destination) -> Result<Published, OperationError> {
+        let (disk, destination) = (Arc::clone(self.env.disk()), destination.clone());
+        let (file, from, target) = (Arc::clone(&self.file), self.path.clone(), self.target.clone());
+        let spare = beside(&target, self.env.random_u64());
         let published = self.env.blocking(move || {
-            file.sync_all()?;
-            disk.rename(&from, &to)?;
-            disk.sync_dir(parent(&to))
+            file.sync_all().map_err(|error| OperationError::of_file("write", &target, &error))?;
+            destination.publish(disk.as_ref(), &from, &target, &spare)
         });
-        published.await.map_err(|error| OperationError::of_file("write", &self.target, &error))
+        published.await
     }
 }
 

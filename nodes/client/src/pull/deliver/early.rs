@@ -9,7 +9,7 @@ use rdcq_env::watch;
 use rdcq_wire::{PieceSet, PieceTable, Record, Span};
 
 use super::lent::LentFile;
-use super::{Draft, Folder, bytes_of, parts};
+use super::{Destination, Draft, bytes_of, parts};
 use crate::{OperationError, Session, ask};
 
 /// Less than this waits for more, or for the end: it is copied in a millisecond.
@@ -41,14 +41,14 @@ impl News {
 /// What is written before the content is whole at the agent.
 pub(crate) struct Early<'a> {
     session: &'a Session,
-    folder: &'a Folder,
+    destination: &'a Destination,
     begun: Option<(Arc<Record>, Draft)>,
 }
 
 impl<'a> Early<'a> {
     /// Nothing yet.
-    pub(crate) const fn new(session: &'a Session, folder: &'a Folder) -> Self {
-        Self { session, folder, begun: None }
+    pub(crate) const fn new(session: &'a Session, destination: &'a Destination) -> Self {
+        Self { session, destination, begun: None }
     }
 
     /// Writes what is there as it comes, until nothing more is told. What an earlier attempt wrote stays if it was of the same
@@ -94,7 +94,7 @@ impl<'a> Early<'a> {
     }
 
     async fn begin(&self, record: &Record) -> Result<Option<Draft>, OperationError> {
-        let target = self.folder.target_of(record)?;
+        let target = self.destination.target_of(self.session, record).await?;
         let manifest = match ask::manifest(self.session, record).await {
             Ok(manifest) => manifest,
             Err(error) => {
