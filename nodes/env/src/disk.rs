@@ -97,6 +97,12 @@ pub trait DiskFile: Send + Sync {
     /// The file's length in bytes.
     fn len(&self) -> io::Result<u64>;
 
+    /// The file's permissions and when it was written to.
+    fn attributes(&self) -> io::Result<FileAttributes>;
+
+    /// Gives the file these attributes; durable after [`Self::sync_all`]. A later write sets the time anew.
+    fn set_attributes(&self, attributes: FileAttributes) -> io::Result<()>;
+
     /// What changes when the file is written to.
     fn stamp(&self) -> io::Result<Stamp>;
 
@@ -113,6 +119,16 @@ pub enum Mode {
     Private,
     /// Everybody, as far as the umask lets them (0644).
     Shared,
+}
+
+impl Mode {
+    /// As bits of `st_mode`.
+    pub(crate) const fn bits(self) -> u16 {
+        match self {
+            Self::Private => 0o600,
+            Self::Shared => 0o644,
+        }
+    }
 }
 
 /// What a name stands for.
@@ -142,6 +158,20 @@ pub struct Metadata {
     pub kind: EntryKind,
     /// Length in bytes; of no meaning for a folder.
     pub len: u64,
+}
+
+/// What a file is beside its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileAttributes {
+    /// Who may do what with it: the twelve lowest bits of `st_mode`.
+    pub mode: u16,
+    /// When it was written to: nanoseconds since 1970-01-01 UTC.
+    pub modified_unix_ns: i64,
+}
+
+impl FileAttributes {
+    /// All bits that [`Self::mode`] may have.
+    pub const MODE_BITS: u16 = 0o7777;
 }
 
 /// Two that are equal tell that nobody wrote to the file between them: its length, and when it was written to, as exactly as the

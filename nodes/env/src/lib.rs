@@ -17,7 +17,7 @@ mod system_disk;
 pub mod watch;
 
 pub use desk::{Desk, DeskName, DeskToken, SimDesks};
-pub use disk::{DirEntry, Disk, DiskFile, EntryKind, Metadata, Mode, Stamp};
+pub use disk::{DirEntry, Disk, DiskFile, EntryKind, FileAttributes, Metadata, Mode, Stamp};
 pub use env::Env;
 pub use sim_disk::{Fault, SimDisk, SyncCounts};
 pub use socket::{BoundUdp, SendBuffer, bind_udp};

@@ -7,10 +7,10 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{CWD, FallocateFlags, RenameFlags};
+use rustix::fs::{CWD, FallocateFlags, RawMode, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
-use crate::disk::{DirEntry, Disk, DiskFile, EntryKind, Metadata, Mode, Stamp};
+use crate::disk::{DirEntry, Disk, DiskFile, EntryKind, FileAttributes, Metadata, Mode, Stamp};
 
 /// The machine's file systems, as they are mounted.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,10 +27,7 @@ impl Disk for SystemDisk {
     }
 
     fn create_new(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn DiskFile>> {
-        let bits = match mode {
-            Mode::Private => 0o600,
-            Mode::Shared => 0o644,
-        };
+        let bits = mode.bits().into();
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(bits).open(path)?;
         Ok(Arc::new(SystemFile(file)))
     }
@@ -120,6 +117,12 @@ fn kind(of: fs::FileType) -> EntryKind {
     }
 }
 
+const NS_PER_SECOND: i64 = 1_000_000_000;
+
+fn written_unix_ns(metadata: &fs::Metadata) -> i128 {
+    i128::from(metadata.mtime()) * i128::from(NS_PER_SECOND) + i128::from(metadata.mtime_nsec())
+}
+
 pub(crate) struct SystemFile(File);
 
 impl SystemFile {
@@ -174,9 +177,27 @@ impl DiskFile for SystemFile {
         Ok(self.0.metadata()?.len())
     }
 
+    fn attributes(&self) -> io::Result<FileAttributes> {
+        let metadata = self.0.metadata()?;
+        let mode = u16::try_from(metadata.mode() & u32::from(FileAttributes::MODE_BITS)).unwrap_or_default();
+        let written = written_unix_ns(&metadata);
+        let modified_unix_ns = written.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+        Ok(FileAttributes { mode, modified_unix_ns })
+    }
+
+    fn set_attributes(&self, attributes: FileAttributes) -> io::Result<()> {
+        let FileAttributes { mode, modified_unix_ns: ns } = attributes;
+        let mode = RawMode::from(mode & FileAttributes::MODE_BITS);
+        rustix::fs::fchmod(&self.0, rustix::fs::Mode::from_raw_mode(mode))?;
+        let left = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+        let modified =
+            Timespec { tv_sec: ns.div_euclid(NS_PER_SECOND), tv_nsec: ns.rem_euclid(NS_PER_SECOND) };
+        let times = Timestamps { last_access: left, last_modification: modified };
+        rustix::fs::futimens(&self.0, &times).map_err(Into::into)
+    }
+
     fn stamp(&self) -> io::Result<Stamp> {
         let metadata = self.0.metadata()?;
-        let written = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
-        Ok(Stamp { len: metadata.len(), written })
+        Ok(Stamp { len: metadata.len(), written: written_unix_ns(&metadata) })
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use rdcq_env::disk::{create_dir_durable, write_durable};
-use rdcq_env::{Disk, EntryKind, Fault, Mode, SimDisk, SystemDisk};
+use rdcq_env::{Disk, EntryKind, Fault, FileAttributes, Mode, SimDisk, SystemDisk};
 
 /// Runs a check on both disks, each in a folder of its own.
 fn check(on_disk: impl Fn(&dyn Disk, &Path)) {
@@ -345,4 +345,20 @@ fn a_full_disk_says_so_and_takes_more_once_there_is_room() {
 #[test]
 fn a_path_that_climbs_is_refused() {
     assert_eq!(kind_of(SimDisk::new().open(Path::new("/a/../b"))), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_file_takes_permissions_and_a_time_and_tells_them() {
+    check(|disk, folder| {
+        let file = disk.create_new(&folder.join("a"), Mode::Private).unwrap();
+        assert_eq!(file.attributes().unwrap().mode, 0o600);
+        file.write_all_at(b"x", 0).unwrap();
+        for (mode, modified_unix_ns) in [(0o640, 1_700_000_000_123_456_789), (0o4755, 0), (0o444, -1)] {
+            let attributes = FileAttributes { mode, modified_unix_ns };
+            file.set_attributes(attributes).unwrap();
+            file.sync_all().unwrap();
+            assert_eq!(disk.open_read(&folder.join("a")).unwrap().attributes().unwrap(), attributes);
+        }
+        assert_eq!(disk.read(&folder.join("a"), 9).unwrap(), b"x");
+    });
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::node::File;
 use super::{SimDisk, State, Sync, lock, sync_failed};
-use crate::disk::{DiskFile, Stamp};
+use crate::disk::{DiskFile, FileAttributes, Stamp};
 
 /// A handle of one life of the disk.
 pub(super) struct SimFile {
@@ -97,6 +97,20 @@ impl DiskFile for SimFile {
         state.check_power()?;
         let len = lock(&self.file).bytes().len();
         Ok(len as u64)
+    }
+
+    fn attributes(&self) -> io::Result<FileAttributes> {
+        let state = self.state()?;
+        state.check_power()?;
+        let attributes = lock(&self.file).attributes();
+        Ok(attributes)
+    }
+
+    fn set_attributes(&self, attributes: FileAttributes) -> io::Result<()> {
+        let mut state = self.state()?;
+        state.change()?;
+        lock(&self.file).set_attributes(attributes);
+        Ok(())
     }
 
     fn stamp(&self) -> io::Result<Stamp> {

@@ -66,7 +66,7 @@ impl Disk for SimDisk {
         self.open(path)
     }
 
-    fn create_new(&self, path: &Path, _mode: Mode) -> io::Result<Arc<dyn DiskFile>> {
+    fn create_new(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state();
         state.change()?;
         let (folder, name) = state.place(path)?;
@@ -74,7 +74,7 @@ impl Disk for SimDisk {
         if folder.find(&name).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let file = Arc::default();
+        let file = Arc::new(Mutex::new(File::new(mode)));
         folder.put(name, Node::File(Arc::clone(&file)));
         Ok(self.handle(file, state.life))
     }

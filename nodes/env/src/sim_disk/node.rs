@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::sync::{Arc, Mutex};
 
 use super::lock;
-use crate::disk::{DirEntry, EntryKind, Stamp};
+use crate::disk::{DirEntry, EntryKind, FileAttributes, Mode, Stamp};
 
 /// What a name stands for. Clones are the same file or folder.
 #[derive(Clone)]
@@ -14,13 +14,14 @@ pub(super) enum Node {
     Folder(Arc<Mutex<Folder>>),
 }
 
-#[derive(Default)]
 pub(super) struct File {
     bytes: Vec<u8>,
     /// How to take back each change since the last sync, oldest first.
     unsynced: Vec<Restore>,
     /// How often it was written to.
     writes: u64,
+    /// They survive a crash: no promise rests on their being lost. There is no clock here, so a write leaves the time as it is.
+    attributes: FileAttributes,
     syncs: Syncs,
 }
 
@@ -40,6 +41,19 @@ struct Restore {
 }
 
 impl File {
+    pub(super) fn new(mode: Mode) -> Self {
+        let attributes = FileAttributes { mode: mode.bits(), modified_unix_ns: 0 };
+        Self { bytes: Vec::new(), unsynced: Vec::new(), writes: 0, attributes, syncs: Syncs::default() }
+    }
+
+    pub(super) const fn attributes(&self) -> FileAttributes {
+        self.attributes
+    }
+
+    pub(super) const fn set_attributes(&mut self, attributes: FileAttributes) {
+        self.attributes = attributes;
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
