@@ -266,12 +266,8 @@ impl Seeded {
 }
 
 async fn push_file(session: &Session, path: &Path, name: &str, digest: Digest) -> anyhow::Result<Record> {
-    let push = push::Push {
-        path: path.to_owned(),
-        name: Name::conventional("bench".parse()?, "/", name)?,
-        version: None,
-        patience: Duration::from_secs(30),
-    };
+    let name = Name::conventional("bench".parse()?, "/", name)?;
+    let push = push::Push::new(path.to_owned(), name, None, Duration::from_secs(30));
     let record = push::push(session, &push, &|_| ()).await?.record;
     anyhow::ensure!(record.digest == digest, "the push named another digest");
     Ok(record)

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand};
 
-use crate::commands::{certs, config, demo, inspect, ls, node, pull, push, reload, remove, status, top, up};
+use crate::commands::{
+    certs, config, demo, history, inspect, ls, node, pull, push, reload, remove, status, top, up,
+};
 use crate::console::{Console, Notes, Output, refuse, report};
 use crate::failure::{Exit, Failure};
 use crate::logging::{self, Level};
@@ -46,7 +48,7 @@ enum Command {
     Up(up::Up),
     /// Push a file.
     Push(push::Push),
-    /// Pull a tag's file to this host.
+    /// Pull a tag's file, or the file with a name, to this host.
     Pull(pull::Pull),
     /// Remove a version; files that were delivered stay.
     Remove(remove::Remove),
@@ -54,6 +56,8 @@ enum Command {
     Ls(ls::Ls),
     /// Show what is known of a tag.
     Inspect(inspect::Inspect),
+    /// Show all that was pushed and removed under a tag, the newest first.
+    History(history::History),
     /// Show how nodes are doing: connections, traffic, refusals.
     Status(status::Status),
     /// Show what nodes move against what they may.
@@ -131,6 +135,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Remove(remove) => remove.run(&console, herd).await,
         Command::Ls(ls) => ls.run(&console, herd).await,
         Command::Inspect(inspect) => inspect.run(&console, herd).await,
+        Command::History(history) => history.run(&console, herd).await,
         Command::Status(status) => status.run(&console, herd).await,
         Command::Top(top) => top.run(&console, herd).await,
         Command::Reload(reload) => reload.run(&console, herd).await,

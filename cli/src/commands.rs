@@ -3,6 +3,7 @@
 pub(crate) mod certs;
 pub(crate) mod config;
 pub(crate) mod demo;
+pub(crate) mod history;
 pub(crate) mod inspect;
 pub(crate) mod ls;
 pub(crate) mod node;

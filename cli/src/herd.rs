@@ -231,7 +231,7 @@ mod tests {
         let path = folder.path().join("file");
         std::fs::write(&path, "content").unwrap();
         let name = Name::conventional("h".parse().unwrap(), "/", "file").unwrap();
-        let order = Push { path, name: name.clone(), version: None, patience: PATIENCE };
+        let order = Push::new(path, name.clone(), None, PATIENCE);
         push::push(&session, &order, &|_| ()).await.unwrap();
 
         let origin = Seat::new(Role::Origin, 1);

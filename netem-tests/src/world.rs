@@ -333,7 +333,7 @@ impl Client {
         let _ = self.host.env.disk().remove_file(path);
         self.host.env.disk().create_new(path, Mode::Shared).unwrap().write_all_at(content, 0).unwrap();
         let name = Name::conventional(self.node.clone(), "/", "in").unwrap();
-        let push = push::Push { path: path.to_owned(), name, version: None, patience: LONG_ENOUGH };
+        let push = push::Push::new(path.to_owned(), name, None, LONG_ENOUGH);
         push::push(&self.session, &push, progress).await
     }
 

@@ -23,7 +23,7 @@ use rdcq_wire::message::{
     Encoding, Failure, GetPieces, Lent, ManifestBody, Pieces, Pulled as PulledReply, Release, Released,
     Sources,
 };
-use rdcq_wire::{Digest, ErrorCode, Kind, Manifest, Name, Nonce, Record, Role, State};
+use rdcq_wire::{Attributes, Digest, ErrorCode, Kind, Manifest, Name, Nonce, Record, Role, State};
 use tokio::time::sleep;
 
 const SEEDS: std::ops::Range<u64> = 0..5;
@@ -342,6 +342,7 @@ impl Liar {
             by: "host-1".parse().unwrap(),
             at_unix_ms: Env::SIMULATED_EPOCH_MS,
             push: 1,
+            attributes: Attributes::default(),
             state: State::Live,
         }
     }

@@ -280,7 +280,7 @@ impl Victim {
         let content = self.host.env.random_u64().to_string();
         std::fs::write(&path, &content).unwrap();
         let session = self.herd.session(&self.host, &self.credentials(Role::Client), 1).unwrap();
-        let order = Push { path, name: name("file"), version: None, patience: PATIENCE };
+        let order = Push::new(path, name("file"), None, PATIENCE);
         push::push(&session, &order, &|_| ()).await.unwrap();
         let query = TagQuery { key: name("file").key, version: None };
         pull::pull(&session, &Pull::new(query, target.clone(), PATIENCE), &|_| ()).await.unwrap();

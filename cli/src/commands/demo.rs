@@ -114,7 +114,7 @@ impl Show<'_> {
     async fn push(&self, path: &Path, source: &Source) -> Result<(Record, Duration), Failure> {
         let session = self.session(1)?;
         let (name, version) = source.name(session.identity().node.clone(), None)?;
-        let order = Push { path: path.to_owned(), name, version, patience: PATIENCE };
+        let order = Push::new(path.to_owned(), name, version, PATIENCE);
         let bar = Progress::new(self.console);
         let begin = Instant::now();
         let pushed = push::push(&session, &order, &|progress| bar.of_push(progress)).await?;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use clap::Args;
 use rdcq_client::ask;
-use rdcq_wire::{Record, TagQuery};
+use rdcq_wire::{Attributes, Record, TagQuery};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -69,6 +69,9 @@ struct Full {
     pieces: u32,
     pushed_by: String,
     pushed_at: String,
+    mode: String,
+    modified_at: String,
+    description: String,
 }
 
 impl Full {
@@ -84,14 +87,16 @@ impl Full {
             pieces: record.pieces,
             pushed_by: record.by.to_string(),
             pushed_at: utc(record.at_unix_ms),
+            mode: mode(record),
+            modified_at: modified_at(record),
+            description: record.attributes.description.to_string(),
         }
     }
 }
 
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, key: _, host, directory, file, sequence, manifest, pieces, pushed_by, pushed_at } =
-            self;
+        let Self { what, host, directory, file, sequence, manifest, pieces, pushed_by, pushed_at, .. } = self;
         writeln!(f, "tag        {}", what.tag)?;
         writeln!(f, "digest     {}", what.digest)?;
         writeln!(f, "size       {}", what.size)?;
@@ -101,13 +106,30 @@ impl fmt::Display for Full {
         writeln!(f, "directory  {directory}")?;
         writeln!(f, "file       {file}")?;
         writeln!(f, "version    {} (number {sequence} of its history)", what.version)?;
-        write!(f, "pushed     {pushed_at} by {pushed_by}")
+        writeln!(f, "mode       {}", self.mode)?;
+        writeln!(f, "modified   {}", self.modified_at)?;
+        write!(f, "pushed     {pushed_at} by {pushed_by}")?;
+        if !self.description.is_empty() {
+            write!(f, "\nsays       {}", self.description)?;
+        }
+        Ok(())
     }
 }
 
+/// A file's permissions, in octal.
+fn mode(record: &Record) -> String {
+    format!("{:04o}", record.attributes.mode & Attributes::PERMISSIONS)
+}
+
+/// When the file was written to, where it was pushed.
+fn modified_at(record: &Record) -> String {
+    utc(record.attributes.modified_unix_ns.div_euclid(1_000_000))
+}
+
 /// A time as RFC 3339 writes it, to the second.
-pub(crate) fn utc(unix_ms: u64) -> String {
-    let seconds = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
+pub(crate) fn utc(unix_ms: impl Into<i128>) -> String {
+    let unix_ms = unix_ms.into();
+    let seconds = i64::try_from(unix_ms.div_euclid(1000)).unwrap_or(i64::MAX);
     let Ok(at) = OffsetDateTime::from_unix_timestamp(seconds) else {
         return format!("{unix_ms} ms after 1970");
     };
@@ -121,8 +143,9 @@ mod tests {
 
     #[test]
     fn times_are_shown_in_utc_and_absurd_ones_as_they_are() {
-        assert_eq!(utc(1_767_225_600_999), "2026-01-01T00:00:00Z");
-        assert_eq!(utc(951_827_696_000), "2000-02-29T12:34:56Z");
+        assert_eq!(utc(1_767_225_600_999_u64), "2026-01-01T00:00:00Z");
+        assert_eq!(utc(951_827_696_000_u64), "2000-02-29T12:34:56Z");
+        assert_eq!(utc(-1_i64), "1969-12-31T23:59:59Z");
         assert_eq!(utc(u64::MAX), format!("{} ms after 1970", u64::MAX));
     }
 }

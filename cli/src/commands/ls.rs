@@ -5,6 +5,7 @@ use std::fmt;
 
 use clap::Args;
 use rdcq_client::ask;
+use rdcq_wire::message::Selection;
 use rdcq_wire::tag::Field;
 use serde::Serialize;
 
@@ -30,7 +31,7 @@ impl Ls {
 
 /// Text is written as it comes; JSON is one object, so it waits for the last page.
 async fn list(console: &Console, caller: &Caller, prefix: Field) -> Result<(), Failure> {
-    let mut records = ask::list(&caller.session, prefix);
+    let mut records = ask::list(&caller.session, Selection::Prefix(prefix));
     let mut listing = Listing { tags: Vec::new() };
     while let Some(page) = records.next_page().await? {
         let page = page.iter().map(Described::of);

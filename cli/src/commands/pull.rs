@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
-use rdcq_client::FileName;
-use rdcq_client::pull::{self, Existing, Pulled};
-use rdcq_wire::{Class, TagQuery};
+use rdcq_client::pull::{self, Existing, PullProgress, Pulled};
+use rdcq_client::{FileName, OperationError, ask};
+use rdcq_wire::message::Selection;
+use rdcq_wire::tag::Field;
+use rdcq_wire::{Class, ErrorCode, NodeId, Record, TagQuery};
 use serde::Serialize;
 
 use super::inspect::Described;
@@ -16,15 +18,19 @@ use crate::agents_file::AgentChoice;
 use crate::caller::{Caller, Rights};
 use crate::console::Console;
 use crate::duration;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::flag_args::FlagArgs;
 use crate::progress::Progress;
 
-/// Pull a tag's file to this host.
+/// Pull a tag's file, or the file with a name, to this host.
 #[derive(Debug, Args)]
 pub(crate) struct Pull {
-    /// The tag: KEY for the latest version, or KEY:VERSION.
+    /// The tag: KEY for the latest version, or KEY:VERSION. Or a file's name instead of KEY, where only one tag is of such a file.
+    #[arg(value_name = "TAG|NAME")]
     tag: TagQuery,
+    /// Pull only what this host is the source of.
+    #[arg(long, value_name = "HOST")]
+    src_host: Option<NodeId>,
     /// The file to write, or a folder to write it into under its own name.
     #[arg(long, value_name = "PATH", default_value = ".")]
     dst_path: PathBuf,
@@ -53,15 +59,73 @@ impl Pull {
     pub(crate) async fn run(self, console: &Console, herd: Option<&OsStr>) -> Result<(), Failure> {
         let (existing, flag) = (self.existing()?, self.flag.flag()?);
         let caller = Caller::open(console, herd, Rights::Client, self.agent).await?;
-        let order = pull::Pull { existing, flag, ..pull::Pull::new(self.tag, self.dst_path, self.timeout) };
+        let order = pull::Pull {
+            existing,
+            flag,
+            ..pull::Pull::new(self.tag.clone(), self.dst_path.clone(), self.timeout)
+        };
         let pulled = {
             let bar = Progress::new(console);
-            let show = |progress| bar.of_pull(progress);
-            let session = caller.session_for(&order.query.key, self.class);
-            let work = async { Ok(pull::pull(&session, &order, &show).await?) };
-            caller.attend(work).await?
+            caller.attend(self.pull(&caller, order, &|progress| bar.of_pull(progress))).await?
         };
         console.result(Some(caller.herd.as_str()), &Report::of(&pulled))
+    }
+
+    /// Most often a tag is given, so that is tried first, unless only one host's will do.
+    async fn pull(
+        &self,
+        caller: &Caller,
+        mut order: pull::Pull,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<Pulled, Failure> {
+        let untold = match &self.src_host {
+            Some(host) => match ask::resolve(&caller.session, &self.tag).await {
+                Ok(record) if record.name.host == *host => None,
+                Ok(record) => Some(self.of_other_host(&record, host)),
+                Err(error) => Some(not_found(error)?),
+            },
+            None => {
+                let session = caller.session_for(&order.query.key, self.class);
+                match pull::pull(&session, &order, progress).await {
+                    Ok(pulled) => return Ok(pulled),
+                    Err(error) => Some(not_found(error)?),
+                }
+            }
+        };
+        if let Some(failure) = untold {
+            order.query = self.by_name(caller).await?.ok_or(failure)?;
+        }
+        let session = caller.session_for(&order.query.key, self.class);
+        Ok(pull::pull(&session, &order, progress).await?)
+    }
+
+    fn of_other_host(&self, record: &Record, host: &NodeId) -> Failure {
+        let what = format!("{} comes from {}, not from {host}", record.tag(), record.name.host);
+        Failure::new(Exit::NotFound, what)
+            .with_hint("leave --src-host out, or give the host that it comes from")
+    }
+
+    /// The one tag whose latest version is of a file with the name that is asked for; more than one are refused.
+    async fn by_name(&self, caller: &Caller) -> Result<Option<TagQuery>, Failure> {
+        let Ok(file) = self.tag.key.as_str().parse::<Field>() else { return Ok(None) };
+        let what = Selection::File(file, self.src_host.clone());
+        let page = ask::list(&caller.session, what).next_page().await?.unwrap_or_default();
+        match page.as_slice() {
+            [] => Ok(None),
+            [record] => Ok(Some(TagQuery { key: record.name.key.clone(), ..self.tag.clone() })),
+            records => Err(self.ambiguous(records)),
+        }
+    }
+
+    fn ambiguous(&self, records: &[Record]) -> Failure {
+        /// More than a person looks through.
+        const SHOWN: usize = 10;
+        let mut keys = Vec::from_iter(records.iter().take(SHOWN).map(|record| record.name.key.to_string()));
+        if records.len() > SHOWN {
+            keys.push("others".to_owned());
+        }
+        let what = format!("more than one tag is of a file {}: {}", self.tag.key, keys.join(", "));
+        Failure::new(Exit::Conflict, what).with_hint("give one of these tags, or --src-host")
     }
 
     fn existing(&self) -> Result<Existing, Failure> {
@@ -74,6 +138,13 @@ impl Pull {
             }
         }
     }
+}
+
+/// The failure, if it is that there is no such thing; any other ends the command.
+fn not_found(error: OperationError) -> Result<Failure, Failure> {
+    let is_unknown = error.code == ErrorCode::NotFound;
+    let failure = Failure::from(error);
+    if is_unknown { Ok(failure) } else { Err(failure) }
 }
 
 #[derive(Serialize)]

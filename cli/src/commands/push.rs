@@ -10,7 +10,7 @@ use rdcq_client::flag::{self, Flag};
 use rdcq_client::push::{self, Pushed};
 use rdcq_wire::message::Fresh;
 use rdcq_wire::tag::TagError;
-use rdcq_wire::{Class, Name, NodeId, TagQuery, Version};
+use rdcq_wire::{Class, Description, Name, NodeId, TagQuery, Version};
 use serde::Serialize;
 
 use super::inspect::Described;
@@ -32,6 +32,9 @@ pub(crate) struct Push {
     /// The host that the file comes from, rather than this one.
     #[arg(long, value_name = "HOST")]
     src_host: Option<NodeId>,
+    /// What to say of it, on one line; `inspect` and `history` show it.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    res_desc: Description,
     #[command(flatten)]
     flag: FlagArgs,
     /// How long to wait for the flag file, and to go on trying while the herd cannot be reached.
@@ -62,7 +65,10 @@ impl Push {
         let source = Source::find(&self.path)?;
         let host = self.src_host.clone().unwrap_or_else(|| caller.session.identity().node.clone());
         let (name, version) = source.name(host, self.tag.clone())?;
-        let order = push::Push { path: self.path.clone(), name, version, patience: self.timeout };
+        let order = push::Push {
+            description: self.res_desc.clone(),
+            ..push::Push::new(self.path.clone(), name, version, self.timeout)
+        };
         let bar = Progress::new(console);
         let session = caller.session_for(&order.name.key, self.class);
         Ok(push::push(&session, &order, &|progress| bar.of_push(progress)).await?)

@@ -7,6 +7,7 @@ mod certs_rotation;
 mod command_line;
 mod delivery;
 mod demo;
+mod names;
 mod node;
 mod reload;
 mod status;

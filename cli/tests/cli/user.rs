@@ -36,7 +36,12 @@ impl User {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rdcq"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_rdcq")))
+    }
+
+    /// The user's command with this program, which may be a link to ours.
+    pub(crate) fn command_of(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command
             .env_clear()
             .env("HOME", self.home.path())
@@ -54,7 +59,13 @@ impl User {
 
     pub(crate) fn run_os<'a>(&self, arguments: impl IntoIterator<Item = &'a OsStr>) -> Outcome {
         let mut command = self.command();
-        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments);
+        Self::finish(command)
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn finish(mut command: Command) -> Outcome {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         let watchdog = Watchdog::of(&child);
         let output = child.wait_with_output().unwrap();

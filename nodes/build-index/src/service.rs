@@ -40,7 +40,7 @@ impl BuildIndex {
     }
 
     async fn list(&self, mut call: IncomingCall) -> Result<(), Refusal> {
-        let ListTags { prefix, after, limit } = call.request()?;
+        let ListTags { what, after, limit } = call.request()?;
         let (mut body, mut records) = (Vec::new(), 0);
         let mut take = |record: &Record| {
             if records == limit || !Listing::push(&mut body, record) {
@@ -49,8 +49,7 @@ impl BuildIndex {
             records += 1;
             Taken::Yes
         };
-        let next =
-            self.tags.list(prefix.as_str(), after.as_ref(), &mut take).map_err(|error| failure(&error))?;
+        let next = self.tags.list(&what, after.as_ref(), &mut take).map_err(|error| failure(&error))?;
         call.reply(&Listing { records, next }, vec![body.into()]).await
     }
 

@@ -8,10 +8,11 @@
 //! | `r` key `\0` sequence (8 bytes, big-endian) | the record |
 //! | `v` key `\0` version | sequence of the version's newest record |
 //! | `d` digest, key `\0` sequence | nothing; there while that record is live |
+//! | `f` file name `\0` key | nothing; there once a record of that key was of a file with that name |
 //! | `h` key | the key's highest sequence |
 //! | `n` | how many log entries the catalogue has taken in |
 //!
-//! A key has no control character, so the zero byte ends it.
+//! Keys and file names have no control character, so the zero byte ends them.
 
 mod index;
 mod writer;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use rdcq_env::Env;
 use rdcq_store::{Catalogue, CatalogueError, LogError};
-use rdcq_wire::message::{Cursor, Fresh, PutTag};
+use rdcq_wire::message::{Cursor, Fresh, PutTag, Selection};
 use rdcq_wire::{Digest, HerdId, NodeId, Record, TagQuery};
 use tokio::sync::{mpsc, oneshot};
 
@@ -59,14 +60,14 @@ impl Tags {
         self.index.resolve(query)
     }
 
-    /// Live records in order, from after `after` on, until `take` says no.
+    /// Records in their order, from after `after` on, until `take` says no.
     pub(crate) fn list(
         &self,
-        prefix: &str,
+        what: &Selection,
         after: Option<&Cursor>,
         take: &mut dyn FnMut(&Record) -> Taken,
     ) -> Result<Option<Cursor>, TagsError> {
-        self.index.list(prefix, after, take)
+        self.index.list(what, after, take)
     }
 
     /// Whether a live version names the digest. A writer that stopped may have written to the log what the index does

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use rdcq_wire::message::{Cursor, GetManifest, List, Listing, RemoveTag, Resolve};
-use rdcq_wire::tag::Field;
+use rdcq_wire::message::{Cursor, GetManifest, List, Listing, RemoveTag, Resolve, Selection};
 use rdcq_wire::{Digest, ErrorCode, Manifest, Record, Role, TagQuery};
 
 use crate::{OperationError, Session};
@@ -30,10 +29,10 @@ pub async fn remove(session: &Session, query: &TagQuery) -> Result<Record, Opera
     Ok(answer.message.record)
 }
 
-/// Live records whose keys begin with `prefix`, a page at a time, in the order of key and sequence.
+/// Records, a page at a time, in the order that their selection names.
 pub struct Records<'a> {
     session: &'a Session,
-    prefix: Field,
+    what: Selection,
     next: Option<Page>,
 }
 
@@ -42,9 +41,9 @@ enum Page {
     After(Cursor),
 }
 
-/// The live records whose keys begin with `prefix`.
-pub const fn list(session: &Session, prefix: Field) -> Records<'_> {
-    Records { session, prefix, next: Some(Page::First) }
+/// The records of a selection.
+pub const fn list(session: &Session, what: Selection) -> Records<'_> {
+    Records { session, what, next: Some(Page::First) }
 }
 
 impl Records<'_> {
@@ -55,7 +54,7 @@ impl Records<'_> {
             Some(Page::First) => None,
             Some(Page::After(cursor)) => Some(cursor),
         };
-        let request = List { prefix: self.prefix.clone(), after, limit: PAGE };
+        let request = List { what: self.what.clone(), after, limit: PAGE };
         let answer = self.session.ask(Role::BuildIndex, Session::PATIENCE, &request, Vec::new()).await?;
         let listing: Listing = answer.message;
         let body = answer.body.collect().await;

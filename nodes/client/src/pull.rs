@@ -101,7 +101,7 @@ pub struct Delivered {
 /// How long a whole pull may take before the agent is asked again.
 const FETCH_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
-/// Pulls a tag. The target appears whole or not at all; interrupted, the same pull goes on where it stopped.
+/// Pulls a tag. The target appears whole, with the permissions and the time of the file that was pushed, or not at all; interrupted, the same pull goes on where it stopped.
 ///
 /// Bytes are written as they come ([`Early`]); the file gets its name once the agent says that all are there.
 pub async fn pull(
@@ -140,7 +140,7 @@ pub async fn pull(
         },
     )
     .await?;
-    let delivering = draft.deliver(session, &destination, pull.patience, progress);
+    let delivering = draft.deliver(session, &destination, &reply.record.attributes, pull.patience, progress);
     let (Published { target, flag }, delivered) = delivering.await?;
     release(session, &reply.record).await;
     let fetched_in = Duration::from_millis(reply.elapsed_ms);

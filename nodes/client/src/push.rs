@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use rdcq_env::{DiskFile, EntryKind, Stamp};
+use rdcq_env::{DiskFile, EntryKind, FileAttributes, Stamp};
 use rdcq_wire::message::{Commit, Fresh, Offer, PutPieces, Wanted};
-use rdcq_wire::{Cutter, Digest, ErrorCode, Manifest, Name, Record, Role, Span, Version};
+use rdcq_wire::{
+    Attributes, Cutter, Description, Digest, ErrorCode, Manifest, Name, Record, Role, Span, Version,
+};
 
 use crate::{OperationError, Session, retry};
 
@@ -22,8 +24,17 @@ pub struct Push {
     pub name: Name,
     /// Its version, or none for the next one.
     pub version: Option<Version>,
+    /// What to say of it.
+    pub description: Description,
     /// How long to go on trying while the herd cannot be reached.
     pub patience: Duration,
+}
+
+impl Push {
+    /// A push of which nothing is said.
+    pub fn new(path: PathBuf, name: Name, version: Option<Version>, patience: Duration) -> Self {
+        Self { path, name, version, description: Description::default(), patience }
+    }
 }
 
 /// How far a push is.
@@ -89,6 +100,7 @@ struct Source {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
     stamp: Stamp,
+    attributes: FileAttributes,
 }
 
 impl Source {
@@ -104,10 +116,11 @@ impl Source {
         let opened = session.env.blocking(move || {
             let file = disk.open_read(&owned)?;
             let stamp = file.stamp()?;
-            Ok((file, stamp))
+            let attributes = file.attributes()?;
+            Ok((file, stamp, attributes))
         });
-        let (file, stamp) = opened.await.map_err(unreadable)?;
-        Ok(Self { path: path.to_owned(), file, stamp })
+        let (file, stamp, attributes) = opened.await.map_err(unreadable)?;
+        Ok(Self { path: path.to_owned(), file, stamp, attributes })
     }
 
     async fn cut(
@@ -236,12 +249,19 @@ impl Run<'_> {
         Some((range.start, range.end - range.start))
     }
 
+    fn attributes(&self) -> Attributes {
+        let FileAttributes { mode, modified_unix_ns } = self.source.attributes;
+        let mode = mode & Attributes::PERMISSIONS;
+        Attributes { mode, modified_unix_ns, description: self.push.description.clone() }
+    }
+
     async fn commit(&self) -> Result<(Record, Fresh), OperationError> {
         let commit = Commit {
             push: self.id,
             name: self.push.name.clone(),
             version: self.push.version.clone(),
             digest: self.manifest.content,
+            attributes: self.attributes(),
         };
         let asked = self.session.ask(Role::Proxy, COMMIT_PATIENCE, &commit, Vec::new()).await;
         let answer = asked.map_err(forgotten)?;

@@ -78,7 +78,7 @@ impl Proxy {
     /// An origin that restarted in between has forgotten the pin, and might have dropped what had no name yet: so it is
     /// asked once more before anybody is told that the push succeeded. What is whole is sealed at no cost.
     async fn commit(&self, mut call: IncomingCall) -> Result<(), Refusal> {
-        let Commit { push, name, version, digest } = call.request()?;
+        let Commit { push, name, version, digest, attributes } = call.request()?;
         may_name(call.peer(), &name)?;
         let scope = call.scope();
         let sealed = self.seal(scope, push, digest).await?;
@@ -91,6 +91,7 @@ impl Proxy {
             size: sealed.size,
             pieces: sealed.pieces,
             by: call.peer().node.clone(),
+            attributes,
         };
         let put = self.pool.call(self.build_index, Role::BuildIndex, scope, &put, Vec::new()).await;
         let committed = put.map_err(|error| failure_of_call("build-index", error))?.message;

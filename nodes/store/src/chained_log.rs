@@ -59,7 +59,7 @@ impl ChainedLog {
     pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
     /// Most bytes of one append, frames included.
     pub const MAX_APPEND_BYTES: usize = 16 * 1024 * 1024;
-    const FORMAT: u16 = 1;
+    const FORMAT: u16 = 2;
 
     /// Opens the log, or creates it, and shows every payload in order to `visit`.
     pub async fn open(

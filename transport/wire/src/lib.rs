@@ -37,4 +37,4 @@ pub use message::{Kind, Message, Request};
 pub use nonce::Nonce;
 pub use piece::{PieceIndex, PieceSet, Span};
 pub use rate::{ByteRate, RateError, RateLimit};
-pub use tag::{Name, Record, State, TagKey, TagQuery, Version};
+pub use tag::{Attributes, Description, Name, Record, State, TagKey, TagQuery, Version};

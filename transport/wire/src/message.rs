@@ -43,7 +43,7 @@ pub use get_pieces::{Encoding, GetPieces, Pieces};
 pub use hello::Hello;
 pub use lend::{Lend, Lent};
 pub use line::Line;
-pub use list::{Cursor, List, Listing};
+pub use list::{Cursor, List, Listing, Selection};
 pub use live::{Live, Liveness};
 pub use meter::{ClassFlow, Flow, Meter, Metered, PeerFlow, Transfer};
 pub use offer::{Offer, Wanted};
@@ -148,7 +148,7 @@ kinds! {
     Resolve = 32, body: 0;
     /// The record.
     Resolved = 33, body: 0;
-    /// Which tags stand?
+    /// Which records are there?
     List = 34, body: 0;
     /// A page of records.
     Listing = 35, body: MAX_LISTING_BYTES;

@@ -7,15 +7,15 @@ use crate::message::{
     Announce, ClassFlow, Collect, Commit, Committed, Complete, Cursor, Decline, Drain, Effect, Failure, Flow,
     Found, Fresh, GetManifest, GetPieces, Goal, Have, Lend, Live, MAX_LISTING_BYTES, MAX_SPAN_BYTES,
     MAX_STATUS_BYTES, Meter, Metered, Neighbour, Neighbours, Note, Offer, Pull, Pulled, PutPieces, PutTag,
-    Reason, Refused, Release, Reload, Reloaded, RemoveTag, Resolve, Resolved, Seal, Seek, Setting, Sources,
-    Status, StatusReport, Traffic, Verified, Wanted, Watch, Word,
+    Reason, Refused, Release, Reload, Reloaded, RemoveTag, Resolve, Resolved, Seal, Seek, Selection, Setting,
+    Sources, Status, StatusReport, Traffic, Verified, Wanted, Watch, Word,
 };
 use crate::tag::{Field, MAX_TAG_BYTES};
 use crate::testing::CONTEXT;
 use crate::{
-    Class, CloseCode, Context, Digest, ErrorCode, HerdId, Kind, List, Manifest, Message, Name, NodeId,
-    PieceTable, Record, Request, ResetCode, Role, Span, State, TagKey, TagQuery, Version, access, frame,
-    message,
+    Attributes, Class, CloseCode, Context, Description, Digest, ErrorCode, HerdId, Kind, List, Manifest,
+    Message, Name, NodeId, PieceTable, Record, Request, ResetCode, Role, Span, State, TagKey, TagQuery,
+    Version, access, frame, message,
 };
 
 const PAGE: &str = include_str!("../../PROTOCOL.md");
@@ -88,6 +88,7 @@ fn every_kind_has_a_section_with_its_fields_in_their_order() {
         "Piece",
         "Name",
         "Record",
+        "Attributes",
         "TagQuery",
         "Cursor",
         "Neighbour",
@@ -115,8 +116,18 @@ fn every_kind_has_a_section_with_its_fields_in_their_order() {
 
 #[test]
 fn every_enum_is_listed_with_its_variants_in_their_order() {
-    for name in ["Complete", "Effect", "Encoding", "Fresh", "Goal", "Plane", "ResourceKind", "Role", "State"]
-    {
+    for name in [
+        "Complete",
+        "Effect",
+        "Encoding",
+        "Fresh",
+        "Goal",
+        "Plane",
+        "ResourceKind",
+        "Role",
+        "Selection",
+        "State",
+    ] {
         let mut enums = SOURCES.iter().flat_map(|source| blocks(source, "pub enum "));
         let (_, body) = enums.find(|(found, _)| *found == name).unwrap();
         let variants =
@@ -208,6 +219,7 @@ fn every_limit_is_listed_with_its_value() {
         TagKey::MAX_LEN = "`TagKey`: 1 to # bytes";
         Version::MAX_LEN = "`Version`: 1 to # of";
         Field::MAX_LEN = "`Field`: 0 to # bytes";
+        Description::MAX_LEN = "`Description`: 0 to # bytes";
         PieceSizes::MIN_MEAN = "held between # and";
         PieceSizes::MAX_MEAN = "and # bytes, then rounded up to a power of two";
     }
@@ -230,6 +242,8 @@ fn the_longest_value_of_every_field_fits_a_header() {
     let version: Version = "v".repeat(Version::MAX_LEN).parse().unwrap();
     let digest = Digest::from_bytes([0xff; Digest::LEN]);
     let name = Name { key: key.clone(), host: node.clone(), directory: field.clone(), file: field.clone() };
+    let description = "d".repeat(Description::MAX_LEN).parse().unwrap();
+    let attributes = Attributes { mode: u16::MAX, modified_unix_ns: i64::MIN, description };
     let (push, size, pieces) = (u64::MAX, u64::MAX, u32::MAX);
     let record = Record {
         name: name.clone(),
@@ -242,6 +256,7 @@ fn the_longest_value_of_every_field_fits_a_header() {
         by: node.clone(),
         at_unix_ms: u64::MAX,
         push,
+        attributes: attributes.clone(),
         state: State::Removed,
     };
     let (by, reporter, settled) = (node.clone(), node.clone(), node.clone());
@@ -258,9 +273,29 @@ fn the_longest_value_of_every_field_fits_a_header() {
     check_fits(&Found { record: record.clone() });
     check_fits(&Committed { record: record.clone(), fresh: Fresh::Standing });
     check_fits(&Pulled { record, sources: Sources::default(), elapsed_ms: u64::MAX });
-    check_fits(&Commit { push, name: name.clone(), version: Some(version.clone()), digest });
-    check_fits(&PutTag { push, name, version: Some(version), digest, manifest: digest, size, pieces, by });
-    check_fits(&message::List { prefix: field, after: Some(cursor), limit: u32::MAX });
+    check_fits(&Commit {
+        push,
+        name: name.clone(),
+        version: Some(version.clone()),
+        digest,
+        attributes: attributes.clone(),
+    });
+    check_fits(&PutTag {
+        push,
+        name,
+        version: Some(version),
+        digest,
+        manifest: digest,
+        size,
+        pieces,
+        by,
+        attributes,
+    });
+    check_fits(&message::List {
+        what: Selection::File(field, Some(settled.clone())),
+        after: Some(cursor),
+        limit: u32::MAX,
+    });
     check_fits(&Live { digests: digests.clone() });
     check_fits(&Collect { digests });
     check_fits(&Announce {

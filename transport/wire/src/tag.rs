@@ -87,6 +87,9 @@ impl TryFrom<String> for Version {
 
 macro_rules! text_type {
     ($type:ty) => {
+        text_type!($type, TagError);
+    };
+    ($type:ty, $error:ty) => {
         impl From<$type> for String {
             fn from(value: $type) -> Self {
                 value.0
@@ -94,7 +97,7 @@ macro_rules! text_type {
         }
 
         impl FromStr for $type {
-            type Err = TagError;
+            type Err = $error;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 Self::try_from(text.to_owned())
@@ -227,6 +230,72 @@ impl TryFrom<String> for Field {
 
 text_type!(Field);
 
+/// What people say of a content: at most 1,024 bytes of UTF-8 without control characters; may be empty.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Description(String);
+
+impl Description {
+    /// Longest description, in bytes.
+    pub const MAX_LEN: usize = 1024;
+
+    /// The description as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Description {
+    type Error = DescriptionError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.len() > Self::MAX_LEN {
+            return Err(DescriptionError::TooLong(text.len()));
+        }
+        match text.chars().find(|c| c.is_control()) {
+            Some(control) => Err(DescriptionError::Control(control)),
+            None => Ok(Self(text)),
+        }
+    }
+}
+
+/// A text that is no description.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DescriptionError {
+    /// Over the maximum.
+    #[error("a description of {0} bytes is too long; at most {max} are allowed", max = Description::MAX_LEN)]
+    TooLong(usize),
+    /// A control character, which no terminal or log shows faithfully.
+    #[error("a description is one line without control characters; this one has {0:?}")]
+    Control(char),
+}
+
+text_type!(Description, DescriptionError);
+
+/// What a pushed file was beside its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct Attributes {
+    /// Who may do what with it: the nine permission bits of `st_mode`; others are not delivered.
+    pub mode: u16,
+    /// When it was written to, in nanoseconds since 1970-01-01 UTC by its host's clock.
+    pub modified_unix_ns: i64,
+    /// What its pusher says of it.
+    pub description: Description,
+}
+
+impl Attributes {
+    /// The bits of [`Self::mode`] that are delivered: no file comes to run as another user than who starts it.
+    pub const PERMISSIONS: u16 = 0o777;
+}
+
+impl Default for Attributes {
+    /// Those of a file of which nothing is known: readable by everybody, from 1970.
+    fn default() -> Self {
+        Self { mode: 0o644, modified_unix_ns: 0, description: Description::default() }
+    }
+}
+
 /// One entry of a key's history. A record is written once; a removal is an entry of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
@@ -251,6 +320,8 @@ pub struct Record {
     pub at_unix_ms: u64,
     /// The push that wrote it; a repeated commit of the same push finds its own record by it.
     pub push: u64,
+    /// What was pushed, beside its bytes.
+    pub attributes: Attributes,
     /// Whether the version stands.
     pub state: State,
 }

@@ -113,6 +113,11 @@ pub(crate) fn sample_name() -> crate::Name {
     crate::Name::conventional("h1".parse().unwrap(), "/d", "交易.txt").unwrap()
 }
 
+pub(crate) fn sample_attributes() -> crate::Attributes {
+    let description = "日终 data".parse().unwrap();
+    crate::Attributes { mode: 0o640, modified_unix_ns: 1_700_000_000_000_000_001, description }
+}
+
 pub(crate) fn sample_record() -> Record {
     Record {
         name: sample_name(),
@@ -125,6 +130,7 @@ pub(crate) fn sample_record() -> Record {
         by: "h1".parse().unwrap(),
         at_unix_ms: 1_700_000_000_000,
         push: 5,
+        attributes: sample_attributes(),
         state: State::Live,
     }
 }
@@ -154,6 +160,7 @@ arbitrary!(NodeId, text("[A-Za-z0-9._-]{1,128}"));
 arbitrary!(TagKey, text("\\PC{1,80}"));
 arbitrary!(Version, text("[A-Za-z0-9._+-]{1,128}"));
 arbitrary!(Field, text("\\PC{0,80}"));
+arbitrary!(crate::Description, text("\\PC{0,80}"));
 arbitrary!(Word, text("[a-z0-9-]{1,32}"));
 arbitrary!(
     PieceTable,

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use rdcq_store::{Batch, Catalogue};
-use rdcq_wire::message::Cursor;
-use rdcq_wire::{Digest, Record, State, TagKey, TagQuery, Version};
+use rdcq_wire::message::{Cursor, Selection};
+use rdcq_wire::tag::Field;
+use rdcq_wire::{Digest, NodeId, Record, State, TagKey, TagQuery, Version};
 
 use super::{TagsError, Taken};
 
@@ -53,6 +54,7 @@ impl Index {
         let value = postcard::to_allocvec(record).map_err(|_| TagsError::Malformed(record.tag()))?;
         batch.put.push((record_key(key, record.seq), value));
         batch.put.push((version_key(key, &record.version), record.seq.to_be_bytes().to_vec()));
+        batch.put.push((file_key(&record.name.file, key), Vec::new()));
         batch.put.push((highest_key(key), record.seq.to_be_bytes().to_vec()));
         match record.state {
             State::Live => batch.put.push((digest_key(&record.digest, key, record.seq), Vec::new())),
@@ -138,6 +140,19 @@ impl Index {
 
     pub(crate) fn list(
         &self,
+        what: &Selection,
+        after: Option<&Cursor>,
+        take: &mut dyn FnMut(&Record) -> Taken,
+    ) -> Result<Option<Cursor>, TagsError> {
+        match what {
+            Selection::Prefix(prefix) => self.list_live(prefix.as_str(), after, take),
+            Selection::File(file, host) => self.list_files(file, host.as_ref(), after, take),
+            Selection::History(key) => self.list_history(key, after, take),
+        }
+    }
+
+    fn list_live(
+        &self,
         prefix: &str,
         after: Option<&Cursor>,
         take: &mut dyn FnMut(&Record) -> Taken,
@@ -159,6 +174,52 @@ impl Index {
                 _ => return Ok(None),
             }
         }
+    }
+
+    fn list_files(
+        &self,
+        file: &Field,
+        host: Option<&NodeId>,
+        after: Option<&Cursor>,
+        take: &mut dyn FnMut(&Record) -> Taken,
+    ) -> Result<Option<Cursor>, TagsError> {
+        let prefix = file_prefix(file);
+        let mut from = after.map(|cursor| file_key(file, &cursor.key));
+        let mut last = after.cloned();
+        loop {
+            let page = self.0.scan(&prefix, from.as_deref(), PAGE)?;
+            for (entry, _) in &page {
+                let key = entry.get(prefix.len()..).and_then(|key| std::str::from_utf8(key).ok());
+                let key: TagKey = key.and_then(|key| key.parse().ok()).ok_or_else(|| malformed(entry))?;
+                let latest = self.latest(&key)?.filter(|record| {
+                    record.name.file == *file && host.is_none_or(|host| record.name.host == *host)
+                });
+                if latest.is_some_and(|record| matches!(take(&record), Taken::Full)) {
+                    return Ok(last);
+                }
+                last = Some(Cursor { key, seq: 0 });
+            }
+            match page.last() {
+                Some((entry, _)) if page.len() == PAGE => from = Some(entry.clone()),
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    fn list_history(
+        &self,
+        key: &TagKey,
+        after: Option<&Cursor>,
+        take: &mut dyn FnMut(&Record) -> Taken,
+    ) -> Result<Option<Cursor>, TagsError> {
+        let highest = self.highest(key)?;
+        let oldest_told = after.map_or(u64::MAX, |cursor| cursor.seq);
+        for seq in (1..=highest.min(oldest_told.saturating_sub(1))).rev() {
+            if self.record(key, seq)?.is_some_and(|record| matches!(take(&record), Taken::Full)) {
+                return Ok(Some(Cursor { key: key.clone(), seq: seq + 1 }));
+            }
+        }
+        Ok(None)
     }
 
     fn seen(&self) -> Result<u64, TagsError> {
@@ -198,6 +259,14 @@ fn version_key(key: &TagKey, version: &Version) -> Vec<u8> {
 
 fn highest_key(key: &TagKey) -> Vec<u8> {
     [b"h", key.as_str().as_bytes()].concat()
+}
+
+fn file_prefix(file: &Field) -> Vec<u8> {
+    [b"f", file.as_str().as_bytes(), b"\0"].concat()
+}
+
+fn file_key(file: &Field, key: &TagKey) -> Vec<u8> {
+    [&file_prefix(file), key.as_str().as_bytes()].concat()
 }
 
 fn digest_key(digest: &Digest, key: &TagKey, seq: u64) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use rdcq_env::SimDisk;
 use rdcq_store::MemoryCatalogue;
-use rdcq_wire::{Name, State};
+use rdcq_wire::{Attributes, Name, State};
 
 use super::*;
 
@@ -44,6 +44,7 @@ impl Herd {
             size: 1,
             pieces: 1,
             by: "h".parse().unwrap(),
+            attributes: Attributes::default(),
         }
     }
 
@@ -69,7 +70,7 @@ impl Herd {
             all.push(record.version.to_string());
             Taken::Yes
         };
-        assert!(self.tags.list("", None, &mut take).unwrap().is_none());
+        assert!(self.tags.list(&Selection::Prefix("".parse().unwrap()), None, &mut take).unwrap().is_none());
         all
     }
 }
@@ -216,7 +217,8 @@ async fn a_listing_goes_on_where_a_full_page_ended() {
             seen.push(record.seq);
             Taken::Yes
         };
-        cursor = herd.tags.list("h-", cursor.as_ref(), &mut take).unwrap();
+        cursor =
+            herd.tags.list(&Selection::Prefix("h-".parse().unwrap()), cursor.as_ref(), &mut take).unwrap();
         if cursor.is_none() {
             break;
         }
@@ -237,4 +239,87 @@ async fn a_full_disk_refuses_a_push_and_the_next_goes_on_once_there_is_room() {
     herd.crash().await;
     herd.check("h-/d-f", Some("c"));
     assert_eq!(herd.all(), ["1", "2"]);
+}
+
+impl Herd {
+    /// Pushes a file of a host's directory.
+    async fn put_file(&mut self, host: &str, directory: &str, file: &str) {
+        self.push += 1;
+        let name = Name::conventional(host.parse().unwrap(), directory, file).unwrap();
+        self.tags.put(PutTag { name, ..self.request(None, file) }).await.unwrap();
+    }
+
+    /// The tags of a selection, read in pages of `page` records.
+    fn select(&self, what: &Selection, page: usize) -> Vec<String> {
+        let (mut tags, mut after) = (Vec::new(), None);
+        loop {
+            let mut room = page;
+            let mut take = |record: &Record| {
+                if room == 0 {
+                    return Taken::Full;
+                }
+                room -= 1;
+                let removed = if record.state == State::Removed { " removed" } else { "" };
+                tags.push(format!("{}{removed}", record.tag()));
+                Taken::Yes
+            };
+            match self.tags.list(what, after.as_ref(), &mut take).unwrap() {
+                Some(cursor) => after = Some(cursor),
+                None => return tags,
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_is_found_by_its_name_and_its_host_in_pages_of_any_size() {
+    let mut herd = Herd::new().await;
+    for (host, directory, file) in
+        [("b", "/x", "f"), ("a", "/x", "f"), ("a", "/y", "f"), ("a", "/x", "g"), ("a", "/x", "f.1")]
+    {
+        herd.put_file(host, directory, file).await;
+    }
+    herd.put_file("a", "/x", "f").await;
+    let by =
+        |host: Option<&str>| Selection::File("f".parse().unwrap(), host.map(|host| host.parse().unwrap()));
+    for page in 1..5 {
+        assert_eq!(herd.select(&by(None), page), ["a-/x-f:2", "a-/y-f:1", "b-/x-f:1"], "pages of {page}");
+        assert_eq!(herd.select(&by(Some("a")), page), ["a-/x-f:2", "a-/y-f:1"]);
+        assert_eq!(herd.select(&by(Some("c")), page), [""; 0]);
+    }
+    herd.remove("a-/y-f:1").await.unwrap();
+    herd.remove("a-/x-f:2").await.unwrap();
+    herd.crash().await;
+    assert_eq!(herd.select(&by(Some("a")), 9), ["a-/x-f:1"]);
+    assert_eq!(herd.select(&Selection::File("".parse().unwrap(), None), 9), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_names_another_file_by_now_is_found_by_that_one() {
+    let mut herd = Herd::new().await;
+    for file in ["old", "new"] {
+        herd.push += 1;
+        let name = Name { file: file.parse().unwrap(), ..herd.request(None, "x").name };
+        herd.tags.put(PutTag { name, ..herd.request(None, file) }).await.unwrap();
+    }
+    let by = |file: &str| Selection::File(file.parse().unwrap(), None);
+    assert_eq!(herd.select(&by("old"), 9), [""; 0]);
+    assert_eq!(herd.select(&by("new"), 9), ["h-/d-f:2"]);
+    herd.remove("h-/d-f:2").await.unwrap();
+    assert_eq!(herd.select(&by("old"), 9), ["h-/d-f:1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_history_has_all_that_happened_the_newest_first() {
+    let mut herd = Herd::new().await;
+    herd.put(Some("a"), "1").await.unwrap();
+    herd.put(Some("b"), "2").await.unwrap();
+    herd.remove("h-/d-f:a").await.unwrap();
+    herd.put(Some("a"), "3").await.unwrap();
+    let history = Selection::History("h-/d-f".parse().unwrap());
+    let wanted = ["h-/d-f:a", "h-/d-f:a removed", "h-/d-f:b", "h-/d-f:a"];
+    for page in 1..6 {
+        assert_eq!(herd.select(&history, page), wanted, "pages of {page}");
+    }
+    assert_eq!(herd.select(&Selection::History("h-/d".parse().unwrap()), 9), [""; 0]);
 }

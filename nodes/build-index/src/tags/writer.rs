@@ -87,6 +87,7 @@ impl Writer {
             by: put.by,
             at_unix_ms: self.env.unix_ms(),
             push: put.push,
+            attributes: put.attributes,
             state: State::Live,
         };
         self.write(&record).await?;

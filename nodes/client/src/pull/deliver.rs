@@ -16,9 +16,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use rdcq_env::disk::parent;
-use rdcq_env::{DiskFile, Env, Mode};
+use rdcq_env::{DiskFile, Env, FileAttributes, Mode};
 use rdcq_wire::message::{GetPieces, MAX_SPAN_BYTES, Pieces};
-use rdcq_wire::{Digest, ErrorCode, Manifest, PieceSet, PieceTable, Role, Span};
+use rdcq_wire::{Attributes, Digest, ErrorCode, Manifest, PieceSet, PieceTable, Role, Span};
 
 pub(super) use self::destination::{Destination, Published};
 pub(super) use self::early::{Early, News};
@@ -75,6 +75,7 @@ impl Draft {
         self,
         session: &Session,
         destination: &Destination,
+        attributes: &Attributes,
         patience: Duration,
         progress: &(dyn Fn(PullProgress) + Send + Sync),
     ) -> Result<(Published, Delivered), OperationError> {
@@ -82,7 +83,7 @@ impl Draft {
         sent.write_missing(progress).await?;
         let sent = sent.sent.into_inner();
         let lent = self.manifest.pieces.size() - sent;
-        let published = self.temporary.publish(destination).await?;
+        let published = self.temporary.publish(destination, attributes).await?;
         Ok((published, Delivered { lent, sent }))
     }
 
@@ -109,7 +110,7 @@ impl Temporary {
         let (path, target) = (beside(target, env.random_u64()), target.to_owned());
         let failed = |error: io::Error| OperationError::of_file("write", &target, &error);
         let (disk, at) = (Arc::clone(env.disk()), path.clone());
-        let file = env.blocking(move || disk.create_new(&at, Mode::Shared)).await.map_err(failed)?;
+        let file = env.blocking(move || disk.create_new(&at, Mode::Private)).await.map_err(failed)?;
         let temporary = Self { env, path, target: target.clone(), file };
         if size > 0 {
             let file = Arc::clone(&temporary.file);
@@ -118,12 +119,22 @@ impl Temporary {
         Ok(temporary)
     }
 
-    /// Gives the file its name, durably.
-    async fn publish(self, destination: &Destination) -> Result<Published, OperationError> {
+    /// Gives the file its attributes and its name, durably.
+    async fn publish(
+        self,
+        destination: &Destination,
+        attributes: &Attributes,
+    ) -> Result<Published, OperationError> {
         let (disk, destination) = (Arc::clone(self.env.disk()), destination.clone());
         let (file, from, target) = (Arc::clone(&self.file), self.path.clone(), self.target.clone());
         let spare = beside(&target, self.env.random_u64());
+        let mode = attributes.mode & Attributes::PERMISSIONS;
+        let attributes = FileAttributes { mode, modified_unix_ns: attributes.modified_unix_ns };
         let published = self.env.blocking(move || {
+            if let Err(error) = file.set_attributes(attributes) {
+                // A file system without permissions still takes the bytes, which are what was asked for.
+                tracing::warn!(path = %target.display(), %error, "delivered without its permissions and time");
+            }
             file.sync_all().map_err(|error| OperationError::of_file("write", &target, &error))?;
             destination.publish(disk.as_ref(), &from, &target, &spare)
         });

@@ -38,7 +38,7 @@ struct Waiting {
 }
 
 impl FjallCatalogue {
-    const FORMAT: u16 = 1;
+    const FORMAT: u16 = 2;
 
     /// Opens the catalogue in the folder `path`, or creates it there.
     pub async fn open(env: &Env, path: PathBuf, herd: &HerdId) -> Result<Self, CatalogueError> {

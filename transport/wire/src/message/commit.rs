@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Kind, Message, Name, Record, Request, Version};
+use crate::{Attributes, Digest, Kind, Message, Name, Record, Request, Version};
 
 /// Asks for the content to be checked whole, made durable, and named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ pub struct Commit {
     pub version: Option<Version>,
     /// The content.
     pub digest: Digest,
+    /// What was pushed, beside its bytes.
+    pub attributes: Attributes,
 }
 
 impl Message for Commit {
@@ -64,9 +66,10 @@ mod tests {
                 push: 5,
                 name: sample_name(),
                 version: Some("7".parse().unwrap()),
-                digest: Digest::from_bytes([1; 32])
+                digest: Digest::from_bytes([1; 32]),
+                attributes: sample_attributes()
             },
-            "1400004c00000000000102b81701051068312d2f642de4baa4e698932e747874026831022f640ae4baa4e698932e7478740101370101010101010101010101010101010101010101010101010101010101010101"
+            "1400006300000000000102b81701051068312d2f642de4baa4e698932e747874026831022f640ae4baa4e698932e7478740101370101010101010101010101010101010101010101010101010101010101010101a0038280d0e2c6bfce972f0be697a5e7bb882064617461"
         );
     }
 
@@ -76,7 +79,7 @@ mod tests {
         message_tests!(
             Committed,
             Committed { record: sample_record(), fresh: Fresh::Written },
-            "1500007b00000000000102b817011068312d2f642de4baa4e698932e747874026831022f640ae4baa4e698932e74787401370701010101010101010101010101010101010101010101010101010101010101010202020202020202020202020202020202020202020202020202020202020202f0a2040402683180d095ffbc31050000"
+            "1500009200000000000102b817011068312d2f642de4baa4e698932e747874026831022f640ae4baa4e698932e74787401370701010101010101010101010101010101010101010101010101010101010101010202020202020202020202020202020202020202020202020202020202020202f0a2040402683180d095ffbc3105a0038280d0e2c6bfce972f0be697a5e7bb8820646174610000"
         );
     }
 }

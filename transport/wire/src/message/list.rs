@@ -1,17 +1,17 @@
-//! Which tags stand.
+//! Records of tags, a page at a time.
 
 use serde::{Deserialize, Serialize};
 
 use super::MAX_LISTING_BYTES;
 use crate::tag::Field;
-use crate::{Kind, Message, Record, Request, TagKey};
+use crate::{Kind, Message, NodeId, Record, Request, TagKey};
 
-/// Asks for a page of live records in the order of key and sequence.
+/// Asks for a page of records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct List {
-    /// What the keys begin with.
-    pub prefix: Field,
+    /// Which records, in which order.
+    pub what: Selection,
     /// Where the last page ended.
     pub after: Option<Cursor>,
     /// At most this many records.
@@ -24,6 +24,19 @@ impl Message for List {
 
 impl Request for List {
     type Reply = Listing;
+}
+
+/// Which records are listed, and in which order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub enum Selection {
+    /// The live records of the keys that begin with this, in the order of key and sequence.
+    Prefix(Field),
+    /// Of each key whose latest live record is of a file with this name, and of this host if one is given: that record; in the
+    /// order of keys.
+    File(Field, Option<NodeId>),
+    /// All records of this key, removals too, the newest first.
+    History(TagKey),
 }
 
 /// A place in the order of records.
@@ -83,8 +96,8 @@ mod tests {
 
         message_tests!(
             List,
-            List { prefix: "k".parse().unwrap(), after: None, limit: 10 },
-            "2200000a00000000000102b81701016b000a"
+            List { what: Selection::Prefix("k".parse().unwrap()), after: None, limit: 10 },
+            "2200000b00000000000102b8170100016b000a"
         );
     }
 

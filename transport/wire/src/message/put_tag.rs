@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Committed;
-use crate::{Digest, Kind, Message, Name, NodeId, Request, Version};
+use crate::{Attributes, Digest, Kind, Message, Name, NodeId, Request, Version};
 
 /// Names content that is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub struct PutTag {
     pub pieces: u32,
     /// Who pushed it.
     pub by: NodeId,
+    /// What was pushed, beside its bytes.
+    pub attributes: Attributes,
 }
 
 impl Message for PutTag {
@@ -50,8 +52,9 @@ mod tests {
             manifest: Digest::from_bytes([2; 32]),
             size: 70_000,
             pieces: 4,
-            by: "h1".parse().unwrap()
+            by: "h1".parse().unwrap(),
+            attributes: sample_attributes()
         },
-        "1800007100000000000102b81701051068312d2f642de4baa4e698932e747874026831022f640ae4baa4e698932e7478740001010101010101010101010101010101010101010101010101010101010101010202020202020202020202020202020202020202020202020202020202020202f0a20404026831"
+        "1800008800000000000102b81701051068312d2f642de4baa4e698932e747874026831022f640ae4baa4e698932e7478740001010101010101010101010101010101010101010101010101010101010101010202020202020202020202020202020202020202020202020202020202020202f0a20404026831a0038280d0e2c6bfce972f0be697a5e7bb882064617461"
     );
 }

@@ -1,0 +1,115 @@
+//! How files are found again, what is told of them, and what they were beside their bytes.
+
+use std::fs::{File, FileTimes, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, SystemTime};
+
+use crate::user::{Outcome, Running, User};
+
+/// A herd, and the settings of its operator, who pushes in any host's name.
+struct Herd {
+    user: User,
+    _up: Running,
+}
+
+impl Herd {
+    fn new() -> Self {
+        let user = User::new();
+        let mut up = Running::start(user.command().arg("up"));
+        up.wait_for("is up");
+        Self { user, _up: up }
+    }
+
+    /// Pushes a file of this name and content as from a host, and gives its tag.
+    fn push_from(&self, host: &str, file: &str, content: &str) -> String {
+        self.user.write(file, content);
+        let operator = self.user.path("data/rdcq/up/operator.toml");
+        let line = ["push", file, "--src-host", host, "--herd", operator.to_str().unwrap()];
+        tag_of(&self.user.run(&line).succeeded())
+    }
+
+    /// Pulls to `out` and gives what it holds.
+    fn pull(&self, arguments: &[&str]) -> String {
+        self.try_pull(arguments).succeeded();
+        std::fs::read_to_string(self.user.path("out")).unwrap()
+    }
+
+    fn try_pull(&self, arguments: &[&str]) -> Outcome {
+        self.user.run(&[&["pull", "--dst-path", "out"], arguments].concat())
+    }
+}
+
+fn tag_of(pushed: &Outcome) -> String {
+    pushed.stdout.split('\t').next().unwrap().to_owned()
+}
+
+#[test]
+fn a_file_is_pulled_by_its_name_if_only_one_tag_is_of_it() {
+    let herd = Herd::new();
+    let first = herd.push_from("10.0.0.1", "secu.txt", "1");
+    herd.push_from("10.0.0.1", "secu.txt", "2");
+    assert_eq!(herd.pull(&["secu.txt"]), "2");
+    assert_eq!(herd.pull(&["secu.txt:1"]), "1");
+    assert_eq!(herd.pull(&[&first]), "1");
+
+    let other = herd.push_from("10.0.0.2", "secu.txt", "other");
+    let both = herd.try_pull(&["secu.txt"]);
+    let other_key = other.rsplit_once(':').unwrap().0;
+    both.failed(4, &["more than one tag is of a file secu.txt: 10.0.0.1-", other_key, "--src-host"]);
+    assert_eq!(herd.pull(&["secu.txt", "--src-host", "10.0.0.2"]), "other");
+    assert_eq!(herd.pull(&["secu.txt", "--src-host", "10.0.0.1"]), "2");
+    assert_eq!(herd.pull(&[&first, "--src-host", "10.0.0.1"]), "1");
+    herd.try_pull(&[&first, "--src-host", "10.0.0.2"]).failed(3, &["comes from 10.0.0.1, not from 10.0.0.2"]);
+    herd.try_pull(&["secu.txt", "--src-host", "10.0.0.3"]).failed(3, &["there is no secu.txt"]);
+    herd.try_pull(&["secu.txt:9", "--src-host", "10.0.0.1"]).failed(3, &["secu.txt:9"]);
+    herd.try_pull(&["nobody.txt"]).failed(3, &["there is no nobody.txt"]);
+}
+
+#[test]
+fn what_a_file_was_beside_its_bytes_comes_with_it() {
+    let herd = Herd::new();
+    let path = herd.user.write("f", "x");
+    let modified = SystemTime::UNIX_EPOCH + Duration::new(1_600_000_000, 123_456_789);
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_times(FileTimes::new().set_modified(modified)).unwrap();
+    file.set_permissions(Permissions::from_mode(0o4750)).unwrap();
+    let tag = tag_of(&herd.user.run(&["push", "f", "--res-desc", "end of day 日终"]).succeeded());
+
+    herd.pull(&[&tag]);
+    let pulled = std::fs::metadata(herd.user.path("out")).unwrap();
+    assert_eq!(pulled.modified().unwrap(), modified);
+    assert_eq!(pulled.permissions().mode() & 0o7777, 0o750, "nothing comes to run as another user");
+
+    let told = herd.user.run(&["inspect", &tag]).succeeded().stdout;
+    for line in ["mode       0750\n", "modified   2020-09-13T12:26:40Z\n", "says       end of day 日终\n"] {
+        assert!(told.contains(line), "{told}");
+    }
+    let plain = tag_of(&herd.user.run(&["push", "f"]).succeeded());
+    assert!(!herd.user.run(&["inspect", &plain]).succeeded().stdout.contains("says"));
+    herd.user.run(&["push", "f", "--res-desc", "two\nlines"]).failed(2, &["--res-desc", "one line"]);
+}
+
+#[test]
+fn a_history_tells_what_was_pushed_and_removed() {
+    let herd = Herd::new();
+    let first = herd.push_from("10.0.0.1", "f", "1");
+    let second = herd.push_from("10.0.0.1", "f", "2");
+    herd.user.run(&["remove", "--yes", &first]).succeeded();
+    let key = first.rsplit_once(':').unwrap().0;
+    let events = |arguments: &[&str]| {
+        let told = herd.user.run(&[&["history"], arguments].concat()).succeeded().stdout;
+        let of_line = |line: &str| {
+            let fields = Vec::from_iter(line.split('\t').map(str::to_owned));
+            format!("{} {}", fields[1], fields[2])
+        };
+        Vec::from_iter(told.lines().map(of_line))
+    };
+    let wanted = [format!("removed {first}"), format!("pushed {second}"), format!("pushed {first}")];
+    assert_eq!(events(&[key]), wanted);
+    assert_eq!(events(&[&second]), [wanted[1].clone()]);
+    herd.user.run(&["history", "none"]).failed(3, &["nothing was ever pushed as none"]);
+    let json = herd.user.run(&["history", key, "--output", "json"]).succeeded().stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["history"][0]["event"], "removed");
+    assert_eq!(json["history"][2]["sequence"], 1);
+}
