@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    rdcq::main(rdcq::Cli::parse())
+    rdcq::main(rdcq::Cli::parse_from(rdcq::in_todays_words(std::env::args_os())))
 }

@@ -1,7 +1,7 @@
 //! How files are found again, what is told of them, and what they were beside their bytes.
 
 use std::fs::{File, FileTimes, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
 
 use crate::user::{Outcome, Running, User};
@@ -112,4 +112,22 @@ fn a_history_tells_what_was_pushed_and_removed() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["history"][0]["event"], "removed");
     assert_eq!(json["history"][2]["sequence"], 1);
+}
+
+#[test]
+fn the_old_commands_words_are_understood() {
+    let herd = Herd::new();
+    herd.user.write("secu.txt", "old words");
+    let run = |name: &str, arguments: &[&str]| {
+        let link = herd.user.path(name);
+        symlink(env!("CARGO_BIN_EXE_rdcq"), &link).unwrap();
+        let mut command = herd.user.command_of(&link);
+        command.args(arguments);
+        User::finish(command)
+    };
+    let pushed = run("PushCLI", &["push", "--resDesc", "x", "secu.txt"]).succeeded();
+    run("PullCLI", &["secu.txt", "--dstPath", "out", "--isCover", "true"]).succeeded();
+    assert_eq!(std::fs::read_to_string(herd.user.path("out")).unwrap(), "old words");
+    run("AgentPushCLI", &["remove", "--yes", &tag_of(&pushed)]).succeeded();
+    run("RemoveCLI", &["--dryRun", &tag_of(&pushed)]).failed(3, &["there is no"]);
 }
