@@ -7,33 +7,35 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::commands::{
-    certs, config, demo, history, inspect, ls, node, pull, push, reload, remove, status, top, up,
+    certs, completion, config, demo, history, inspect, ls, man, node, pull, push, reload, remove, status,
+    top, up,
 };
 use crate::console::{Console, Notes, Output, refuse, report};
 use crate::failure::{Exit, Failure};
 use crate::logging::{self, Level};
 
+/// What every command takes stands below what is its own.
+const EVERYWHERE: &str = "Everywhere";
+
 /// Distributes files to many hosts at once, over QUIC.
 #[derive(Debug, Parser)]
 #[command(name = "rdcq", version, max_term_width = 110)]
 pub struct Cli {
-    /// The herd to speak to: a settings file, or a folder with a client.toml.
-    ///
-    /// Left out, it is $RDCQ_HERD, then client.toml in $XDG_CONFIG_HOME/rdcq, in /etc/rdcq, and in the folder of
-    /// `rdcq up`.
-    #[arg(long, global = true, value_name = "DIR|FILE")]
+    /// The herd to speak to: a settings file, or a folder with a client.toml. Left out, $RDCQ_HERD, else client.toml in
+    /// $XDG_CONFIG_HOME/rdcq, in /etc/rdcq, or in the folder of `rdcq up`.
+    #[arg(long, global = true, value_name = "DIR|FILE", help_heading = EVERYWHERE)]
     herd: Option<OsString>,
 
     /// How results are written.
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM", help_heading = EVERYWHERE)]
     output: Output,
 
     /// Say nothing but results and errors.
-    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    #[arg(long, short, global = true, conflicts_with = "verbose", help_heading = EVERYWHERE)]
     quiet: bool,
 
     /// Log more; twice, everything. RDCQ_LOG=FILTER says what exactly.
-    #[arg(long, short, global = true, action = ArgAction::Count)]
+    #[arg(long, short, global = true, action = ArgAction::Count, help_heading = EVERYWHERE)]
     verbose: u8,
 
     #[command(subcommand)]
@@ -72,6 +74,10 @@ enum Command {
     /// Check settings.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Print what has a shell complete command lines, tags included.
+    Completion(completion::Completion),
+    /// Print a manual page, or write all of them.
+    Man(man::Man),
 }
 
 impl Command {
@@ -142,6 +148,8 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Node(node) => node.run(&console).await,
         Command::Certs(certs) => certs.run(&console),
         Command::Config(config) => config.run(&console),
+        Command::Completion(completion) => completion.run(&console),
+        Command::Man(man) => man.run(&console),
     }
 }
 
@@ -154,6 +162,43 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    /// Rows of a terminal that nobody made small.
+    const SCREEN: usize = 40;
+
+    /// Each command that does something, with the words that lead to it.
+    fn leaves(of: &clap::Command, words: &str, found: &mut Vec<String>) {
+        let mut subcommands = of.get_subcommands().filter(|command| command.get_name() != "help").peekable();
+        if subcommands.peek().is_none() {
+            found.push(words.to_owned());
+        }
+        for command in subcommands {
+            leaves(command, &format!("{words} {}", command.get_name()), found);
+        }
+    }
+
+    #[test]
+    fn every_help_fits_a_screen_and_its_example_is_a_command_line() {
+        let cli = Cli::command().term_width(100);
+        let mut found = Vec::new();
+        leaves(&cli, "rdcq", &mut found);
+        assert!(found.len() > 15);
+        for words in found {
+            let line = words.split(' ').chain(["--help"]);
+            let help = cli.clone().try_get_matches_from(line).unwrap_err().to_string();
+            assert!(
+                help.lines().count() <= SCREEN,
+                "the help of `{words}` has {} lines",
+                help.lines().count()
+            );
+            let (_, example) =
+                help.split_once("\nExample:\n  ").unwrap_or_else(|| panic!("`{words}` has no example"));
+            assert!(example.starts_with(&words), "{example}");
+            if let Err(error) = Cli::try_parse_from(example.split_whitespace()) {
+                panic!("`{example}` is no command line: {error}");
+            }
+        }
     }
 
     #[test]

@@ -12,13 +12,13 @@ use crate::failure::{Exit, Failure};
 /// The number of the JSON that this version writes; it changes when a field changes its meaning or goes.
 pub(crate) const FORMAT: u32 = 1;
 
-/// How results are written.
+/// How results are written. What stands before a variant would be shown as help, over several lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Output {
-    /// For people: one line a result, fields between tabs.
+    // For people: one line a result, fields between tabs.
     #[default]
     Text,
-    /// For programs: one JSON object.
+    // For programs: one JSON object.
     Json,
 }
 

@@ -18,13 +18,13 @@ pub(crate) struct FlagArgs {
     flag_name: Option<FileName>,
 }
 
-/// Whether there is a flag file.
+/// Whether there is a flag file. What stands before a variant would be shown as help, over several lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum HasFlag {
-    /// There is one.
+    // There is one.
     #[value(name = "F")]
     Flag,
-    /// There is none.
+    // There is none.
     #[default]
     #[value(name = "N")]
     None,

@@ -35,6 +35,7 @@ mod up_folder;
 
 pub use admin::AdminError;
 pub use cli::{Cli, main, run};
+pub use commands::completion::answer_shell;
 pub use data_threads::DataThreads;
 pub use herd::{Herd, HerdError, HerdPlan, Place, Seat, issue};
 pub use node::{Node, NodeError};

@@ -22,7 +22,6 @@ const AT_A_TIME: usize = 64;
 #[derive(Debug, Args)]
 pub(crate) struct Servers {
     /// Ask only these: IP:PORT, or ROLE=IP:PORT as `rdcq node` writes it.
-    ///
     /// Left out, they are all servers that the settings name, and this host's agent.
     #[arg(value_name = "ADDR")]
     only: Vec<Server>,

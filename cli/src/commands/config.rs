@@ -18,6 +18,7 @@ pub(crate) enum ConfigCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq config check agent.toml"))]
 pub(crate) struct Check {
     /// The settings file.
     file: PathBuf,

@@ -41,6 +41,7 @@ const CLEANING_PAUSE: Duration = Duration::from_millis(50);
 
 /// Push a file to a throw-away herd in this process, pull it with several agents at once, and verify it.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq demo secu.txt"))]
 pub(crate) struct Demo {
     /// The file; left out, this program's own.
     path: Option<PathBuf>,

@@ -9,6 +9,7 @@ use rdcq_wire::message::Selection;
 use rdcq_wire::{Record, State, TagKey, TagQuery};
 use serde::Serialize;
 
+use super::completion::of_tags;
 use super::inspect::{Described, utc};
 use crate::caller::{Caller, Rights};
 use crate::console::{Console, Output};
@@ -16,8 +17,10 @@ use crate::failure::{Exit, Failure};
 
 /// Show all that was pushed and removed under a tag, the newest first.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq history 10.1.2.3-/data/ref-secu.txt"))]
 pub(crate) struct History {
     /// The tag: KEY for all of its versions, or KEY:VERSION for what became of one.
+    #[arg(add = of_tags())]
     tag: TagQuery,
 }
 

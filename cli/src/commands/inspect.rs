@@ -9,14 +9,17 @@ use rdcq_wire::{Attributes, Record, TagQuery};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::completion::of_tags;
 use crate::caller::{Caller, Rights};
 use crate::console::Console;
 use crate::failure::Failure;
 
 /// Show what is known of a tag.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq inspect 10.1.2.3-/data/ref-secu.txt"))]
 pub(crate) struct Inspect {
     /// The tag: KEY for the latest version, or KEY:VERSION.
+    #[arg(add = of_tags())]
     tag: TagQuery,
 }
 

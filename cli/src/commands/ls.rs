@@ -16,6 +16,7 @@ use crate::failure::Failure;
 
 /// List tags.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq ls 10.1.2.3-/data/"))]
 pub(crate) struct Ls {
     /// List only tags that begin with this.
     #[arg(default_value = "")]

@@ -18,6 +18,7 @@ use crate::signals::{self, Hangup, Signals};
 
 /// Run the roles that a settings file names, until SIGTERM.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq node --config agent.toml"))]
 pub(crate) struct Node {
     /// The settings file.
     #[arg(long, value_name = "FILE")]

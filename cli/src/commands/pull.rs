@@ -13,6 +13,7 @@ use rdcq_wire::tag::Field;
 use rdcq_wire::{Class, ErrorCode, NodeId, Record, TagQuery};
 use serde::Serialize;
 
+use super::completion::of_tags;
 use super::inspect::Described;
 use crate::agents_file::AgentChoice;
 use crate::caller::{Caller, Rights};
@@ -24,9 +25,10 @@ use crate::progress::Progress;
 
 /// Pull a tag's file, or the file with a name, to this host.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq pull secu.txt --src-host 10.1.2.3 --dst-path /data/in"))]
 pub(crate) struct Pull {
     /// The tag: KEY for the latest version, or KEY:VERSION. Or a file's name instead of KEY, where only one tag is of such a file.
-    #[arg(value_name = "TAG|NAME")]
+    #[arg(value_name = "TAG|NAME", add = of_tags())]
     tag: TagQuery,
     /// Pull only what this host is the source of.
     #[arg(long, value_name = "HOST")]

@@ -23,6 +23,7 @@ use crate::progress::Progress;
 
 /// Push a file.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq push /data/ref/secu.txt --has-flag F"))]
 pub(crate) struct Push {
     /// The file.
     path: PathBuf,

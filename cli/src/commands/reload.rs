@@ -20,6 +20,7 @@ use crate::servers::{Server, Servers, Undone};
 ///
 /// A file that makes no sense changes nothing. No transfer is interrupted.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq reload 10.1.2.3:7404"))]
 pub(crate) struct Reload {
     #[command(flatten)]
     servers: Servers,

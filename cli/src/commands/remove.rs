@@ -9,6 +9,7 @@ use rdcq_client::ask;
 use rdcq_wire::TagQuery;
 use serde::Serialize;
 
+use super::completion::of_tags;
 use super::inspect::Described;
 use crate::caller::{Caller, Rights};
 use crate::console::{Console, Notes, Output};
@@ -16,8 +17,10 @@ use crate::failure::{Exit, Failure};
 
 /// Remove a version; files that were delivered stay.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq remove 10.1.2.3-/data/ref-secu.txt:2026-11-22 --dry-run"))]
 pub(crate) struct Remove {
     /// The tag: KEY for the latest version, or KEY:VERSION.
+    #[arg(add = of_tags())]
     tag: TagQuery,
     /// Do not ask.
     #[arg(long, short)]

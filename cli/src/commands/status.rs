@@ -23,6 +23,7 @@ use bandwidth::{Bandwidth, Transfer};
 
 /// Show how nodes are doing: connections, traffic, refusals.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq status 10.1.2.3:7404 --peers"))]
 pub(crate) struct Status {
     #[command(flatten)]
     servers: Servers,

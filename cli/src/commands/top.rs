@@ -37,11 +37,10 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// How long a page waits for a node that does not answer, at least.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Show what nodes move against what they may: by direction, class, peer and transfer.
-///
-/// On a terminal a page that is read anew every second: Tab or the arrow keys lead from node to node, q ends it. Elsewhere, and with
+/// Show what nodes move against what they may: by direction, class, peer and transfer. On a terminal a page that is read anew every second: Tab or the arrow keys lead from node to node, q ends it. Elsewhere, and with
 /// --once or --output json, one reading.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq top --interval 5s"))]
 pub(crate) struct Top {
     #[command(flatten)]
     servers: Servers,

@@ -24,6 +24,7 @@ const MAX_AGENTS: i64 = 64;
 
 /// Keep a herd running on this host; the other commands find it without flags.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq up --agents 3"))]
 pub(crate) struct Up {
     /// How many agents.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MAX_AGENTS))]

@@ -92,3 +92,17 @@ fn a_closed_stdout_is_no_failure() {
     let output = user.command().args(["certs", "init"]).stdout(writer).output().unwrap();
     assert_eq!((output.status.code(), user.path("certs/ca.pem").exists()), (Some(0), true));
 }
+
+#[test]
+fn manual_pages_are_printed_and_written() {
+    let user = User::new();
+    let page = user.run(&["man", "certs", "issue"]).succeeded().stdout;
+    assert!(page.contains(".TH rdcq-certs-issue 1") || page.contains(".TH rdcq\\-certs\\-issue 1"), "{page}");
+    user.run(&["man", "psuh"]).failed(2, &["there is no command psuh"]);
+    std::fs::create_dir(user.path("man1")).unwrap();
+    user.run(&["man", "--dir", "man1"]).succeeded();
+    for name in ["rdcq.1", "rdcq-push.1", "rdcq-certs-issue.1"] {
+        assert!(user.path("man1").join(name).exists(), "{name} was not written");
+    }
+    user.run(&["man", "--dir", "none"]).failed(3, &["none"]);
+}

@@ -131,3 +131,33 @@ fn the_old_commands_words_are_understood() {
     run("AgentPushCLI", &["remove", "--yes", &tag_of(&pushed)]).succeeded();
     run("RemoveCLI", &["--dryRun", &tag_of(&pushed)]).failed(3, &["there is no"]);
 }
+
+#[test]
+fn a_shell_is_offered_the_tags_that_stand() {
+    let herd = Herd::new();
+    let first = herd.push_from("10.0.0.1", "secu.txt", "1");
+    let second = herd.push_from("10.0.0.1", "secu.txt", "2");
+    herd.push_from("10.0.0.2", "other.txt", "3");
+    let offered = |words: &[&str]| {
+        let mut command = herd.user.command();
+        command.env("RDCQ_COMPLETE", "fish").args(["--", "rdcq"]).args(words);
+        let offered = User::finish(command).succeeded();
+        assert_eq!(offered.stderr, "");
+        let word = |line: &str| line.split('\t').next().unwrap().to_owned();
+        Vec::from_iter(offered.stdout.lines().map(word))
+    };
+    let key = first.rsplit_once(':').unwrap().0;
+    let wanted = [key, &first, &second].map(str::to_owned);
+    assert_eq!(offered(&["pull", "10.0.0.1"]), wanted);
+    assert_eq!(offered(&["remove", &format!("{key}:")]), wanted[1..]);
+    assert_eq!(offered(&["inspect", "nobody"]), [""; 0]);
+    assert_eq!(offered(&["pull", "--herd", "nowhere", "10.0.0.1"]), [""; 0]);
+    assert_eq!(offered(&["pu"]), ["push", "pull"]);
+    assert!(offered(&["push", "--res-d"]).contains(&"--res-desc".to_owned()));
+
+    for (shell, said) in [("bash", "complete -o"), ("zsh", "#compdef rdcq"), ("fish", "complete --")] {
+        let script = herd.user.run(&["completion", shell]).succeeded().stdout;
+        assert!(script.contains(said) && script.contains("RDCQ_COMPLETE"), "{script}");
+    }
+    herd.user.run(&["completion", "tcsh"]).failed(2, &["[possible values: bash, zsh, fish]"]);
+}

@@ -17,6 +17,7 @@ use crate::up_folder::new_herd_id;
 
 /// Make a herd's CA.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq certs init --herd night"))]
 pub(crate) struct Init {
     /// The folder to write ca.pem and ca.key into.
     #[arg(long, value_name = "DIR", default_value = "certs")]

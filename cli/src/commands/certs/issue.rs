@@ -15,6 +15,7 @@ use crate::failure::Failure;
 
 /// Make a node's certificate.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq certs issue --node 10.1.2.3 --role agent"))]
 pub(crate) struct Issue {
     /// The folder with ca.pem and ca.key.
     #[arg(long, value_name = "DIR", default_value = "certs")]

@@ -23,6 +23,7 @@ use crate::failure::{Exit, Failure};
 /// [identity]: within seconds they refuse who is on it, and close connections. A list that has ended makes nodes refuse
 /// everybody, so that it has to be renewed in time: run this without anything to take back.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq certs revoke certs/10.1.2.3.pem"))]
 pub(crate) struct Revoke {
     /// What to take back: a certificate's file, its serial number, or a node's name, for all of its certificates.
     #[arg(value_name = "FILE|SERIAL|NODE")]

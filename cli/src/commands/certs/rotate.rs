@@ -18,6 +18,7 @@ use crate::failure::Failure;
 /// Replace a node's certificate and key by new ones, for the same identity and under the same names. A node that runs
 /// takes them at once; the old certificate holds until it ends.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq certs rotate certs/10.1.2.3.pem"))]
 pub(crate) struct Rotate {
     /// The certificates: NAME.pem, beside which NAME.key and ca.pem are written, too.
     #[arg(required = true, value_name = "FILE")]

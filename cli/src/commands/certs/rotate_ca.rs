@@ -20,6 +20,7 @@ use crate::failure::Failure;
 /// to all nodes; only then give them new certificates with `rdcq certs rotate`. When all have theirs, run it with
 /// --finish, and copy the files again: the old CA is not trusted any more.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq certs rotate-ca --finish"))]
 pub(crate) struct RotateCa {
     /// The folder with ca.pem and ca.key.
     #[arg(long, value_name = "DIR", default_value = "certs")]

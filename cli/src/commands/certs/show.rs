@@ -17,6 +17,7 @@ const DAY_S: u64 = 24 * 3600;
 
 /// Show what certificates and lists say, and whether the lists beside them name them. Nothing is verified.
 #[derive(Debug, Args)]
+#[command(after_help = example!("rdcq certs show certs"))]
 pub(crate) struct Show {
     /// A file, or a folder, of which all *.pem files are shown.
     #[arg(value_name = "FILE|DIR", default_value = "certs")]
