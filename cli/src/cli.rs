@@ -26,7 +26,7 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "DIR|FILE", help_heading = EVERYWHERE)]
     herd: Option<OsString>,
 
-    /// How results are written.
+    /// The form of results.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM", help_heading = EVERYWHERE)]
     output: Output,
 

@@ -20,6 +20,8 @@ pub(crate) enum Output {
     Text,
     // For programs: one JSON object.
     Json,
+    // For programs that follow: a JSON object a line, progress included.
+    Ndjson,
 }
 
 /// How much is said beside the results.
@@ -38,10 +40,37 @@ pub(crate) struct Console {
     pub(crate) notes: Notes,
 }
 
-/// A JSON result with what all of them carry.
+/// How it is shown how far a command is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProgressForm {
+    /// Not at all.
+    Hidden,
+    /// A bar that moves.
+    Bar,
+    /// A line now and then.
+    Lines,
+    /// Lines of JSON.
+    Events,
+}
+
+/// What a line of JSON is, where there are several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Type {
+    /// How far the command is.
+    Progress,
+    /// One of the things that were asked for.
+    Item,
+    /// What the command came to.
+    Result,
+}
+
+/// JSON with what all of it carries.
 #[derive(Serialize)]
 struct Envelope<'a, T> {
     format: u32,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    line: Option<Type>,
     #[serde(skip_serializing_if = "Option::is_none")]
     herd: Option<&'a str>,
     #[serde(flatten)]
@@ -57,12 +86,27 @@ impl Console {
     ) -> Result<(), Failure> {
         match self.output {
             Output::Text => self.line(result),
-            Output::Json => {
-                let envelope = Envelope { format: FORMAT, herd, result };
-                let json = serde_json::to_string(&envelope);
-                self.line(json.map_err(|error| Failure::other(format!("cannot write JSON: {error}")))?)
-            }
+            Output::Json => self.json(None, herd, result),
+            Output::Ndjson => self.json(Some(Type::Result), herd, result),
         }
+    }
+
+    /// Writes one of several things: as its text, or as a line of JSON.
+    pub(crate) fn item<T: Serialize + fmt::Display>(&self, herd: &str, item: &T) -> Result<(), Failure> {
+        match self.output {
+            Output::Text => self.line(item),
+            Output::Json | Output::Ndjson => self.json(Some(Type::Item), Some(herd), item),
+        }
+    }
+
+    /// Writes a line of JSON that tells how far the command is.
+    pub(crate) fn progress<T: Serialize>(&self, progress: &T) -> Result<(), Failure> {
+        self.json(Some(Type::Progress), None, progress)
+    }
+
+    fn json<T: Serialize>(&self, line: Option<Type>, herd: Option<&str>, result: &T) -> Result<(), Failure> {
+        let json = serde_json::to_string(&Envelope { format: FORMAT, line, herd, result });
+        self.line(json.map_err(|error| Failure::other(format!("cannot write JSON: {error}")))?)
     }
 
     /// Writes a line to stdout at once.
@@ -82,9 +126,14 @@ impl Console {
         }
     }
 
-    /// Whether a bar that moves would be seen by somebody and disturb nobody.
-    pub(crate) fn shows_progress(&self) -> bool {
-        self.output == Output::Text && self.notes == Notes::Shown && io::stderr().is_terminal()
+    /// A bar that moves only where somebody sees it and it disturbs nobody.
+    pub(crate) fn progress_form(&self) -> ProgressForm {
+        match (self.notes, self.output) {
+            (Notes::Quiet, _) => ProgressForm::Hidden,
+            (Notes::Shown, Output::Ndjson) => ProgressForm::Events,
+            (Notes::Shown, Output::Text) if io::stderr().is_terminal() => ProgressForm::Bar,
+            (Notes::Shown, Output::Text | Output::Json) => ProgressForm::Lines,
+        }
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn start(level: Level, output: Output) -> Result<(), Failure> {
     // A subscriber that is there already is that of a test.
     let _ = match output {
         Output::Text => subscriber.try_init(),
-        Output::Json => subscriber.json().try_init(),
+        Output::Json | Output::Ndjson => subscriber.json().try_init(),
     };
     Ok(())
 }

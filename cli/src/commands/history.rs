@@ -30,7 +30,7 @@ impl History {
         caller.attend(self.tell(console, &caller)).await
     }
 
-    /// Text is written as it comes; JSON is one object, so it waits for the last page.
+    /// Lines are written as they come; JSON is one object, so it waits for the last page.
     async fn tell(&self, console: &Console, caller: &Caller) -> Result<(), Failure> {
         let TagQuery { key, version } = &self.tag;
         let mut records = ask::list(&caller.session, Selection::History(key.clone()));
@@ -43,7 +43,7 @@ impl History {
                 told += 1;
                 match console.output {
                     Output::Json => history.push(event),
-                    Output::Text => console.line(event)?,
+                    Output::Text | Output::Ndjson => console.item(caller.herd.as_str(), &event)?,
                 }
             }
         }
@@ -52,7 +52,7 @@ impl History {
         }
         match console.output {
             Output::Json => console.result(Some(caller.herd.as_str()), &Told { history }),
-            Output::Text => Ok(()),
+            Output::Text | Output::Ndjson => Ok(()),
         }
     }
 

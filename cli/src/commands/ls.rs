@@ -30,7 +30,7 @@ impl Ls {
     }
 }
 
-/// Text is written as it comes; JSON is one object, so it waits for the last page.
+/// Lines are written as they come; JSON is one object, so it waits for the last page.
 async fn list(console: &Console, caller: &Caller, prefix: Field) -> Result<(), Failure> {
     let mut records = ask::list(&caller.session, Selection::Prefix(prefix));
     let mut listing = Listing { tags: Vec::new() };
@@ -38,16 +38,16 @@ async fn list(console: &Console, caller: &Caller, prefix: Field) -> Result<(), F
         let page = page.iter().map(Described::of);
         match console.output {
             Output::Json => listing.tags.extend(page),
-            Output::Text => {
-                for line in page {
-                    console.line(line)?;
+            Output::Text | Output::Ndjson => {
+                for tag in page {
+                    console.item(caller.herd.as_str(), &tag)?;
                 }
             }
         }
     }
     match console.output {
         Output::Json => console.result(Some(caller.herd.as_str()), &listing),
-        Output::Text => Ok(()),
+        Output::Text | Output::Ndjson => Ok(()),
     }
 }
 

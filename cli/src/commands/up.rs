@@ -100,7 +100,7 @@ async fn announce(
         Some(found) if found.canonicalize().is_ok_and(|found| found == settings) => String::new(),
         _ => format!(" --herd {}", settings.display()),
     };
-    if console.output == Output::Json {
+    if console.output != Output::Text {
         let admin = admin.map(|admin| admin.addr().to_string());
         let up = Ready { settings: settings.display().to_string(), agents: herd.agents().len(), admin };
         console.result(Some(folder.herd().as_str()), &up)?;

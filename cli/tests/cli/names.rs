@@ -161,3 +161,76 @@ fn a_shell_is_offered_the_tags_that_stand() {
     }
     herd.user.run(&["completion", "tcsh"]).failed(2, &["[possible values: bash, zsh, fish]"]);
 }
+
+/// The lines of an output, each a JSON object.
+fn objects(stdout: &str) -> Vec<serde_json::Value> {
+    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Every field in an object and in those inside it.
+fn fields(value: &serde_json::Value, found: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(object) => object.iter().for_each(|(field, value)| {
+            found.push(field.clone());
+            fields(value, found);
+        }),
+        serde_json::Value::Array(values) => values.iter().for_each(|value| fields(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_program_that_follows_reads_a_json_object_a_line() {
+    let herd = Herd::new();
+    let follow = |line: &[&str]| {
+        let outcome = herd.user.run(&[line, &["--output", "ndjson"]].concat()).succeeded();
+        objects(&outcome.stdout)
+    };
+    let types = |lines: &[serde_json::Value]| {
+        let mut types = Vec::from_iter(lines.iter().map(|line| line["type"].as_str().unwrap().to_owned()));
+        types.dedup();
+        types
+    };
+    herd.user.write("f", "content");
+    let pushed = follow(&["push", "f"]);
+    assert_eq!(types(&pushed), ["progress", "result"]);
+    let stages = Vec::from_iter(pushed.iter().filter_map(|line| line["stage"].as_str()));
+    assert_eq!(stages, ["reading", "sending", "committing"]);
+    let tag = pushed.last().unwrap()["tag"].as_str().unwrap();
+    assert_eq!(types(&follow(&["pull", tag, "--dst-path", "out"])), ["progress", "result"]);
+    assert_eq!(types(&follow(&["pull", tag, "--dst-path", "out", "--quiet"])), ["result"]);
+    for (line, lines) in [(&["ls"][..], 1), (&["history", tag], 1), (&["ls", "none"], 0)] {
+        let items = follow(line);
+        assert_eq!(items.len(), lines, "{line:?}");
+        assert!(items.iter().all(|item| item["type"] == "item" && item["format"] == 1 && item["tag"] == tag));
+    }
+}
+
+#[test]
+fn output_md_names_every_field_that_is_written() {
+    let herd = Herd::new();
+    herd.user.write("f", "content");
+    let tag = tag_of(&herd.user.run(&["push", "f"]).succeeded());
+    let page = include_str!("../../OUTPUT.md");
+    let commands = [
+        &["push", "f", "--output", "ndjson"][..],
+        &["pull", &tag, "--dst-path", "out", "--has-flag", "F", "--output", "ndjson"],
+        &["inspect", &tag, "--output", "json"],
+        &["history", &tag, "--output", "json"],
+        &["ls", "--output", "json"],
+        &["remove", &tag, "--dry-run", "--output", "json"],
+        &["status", "--peers", "--output", "json"],
+    ];
+    for command in commands {
+        let mut found = Vec::new();
+        objects(&herd.user.run(command).succeeded().stdout)
+            .iter()
+            .for_each(|object| fields(object, &mut found));
+        for field in found {
+            assert!(
+                page.contains(&format!("| `{field}` |")),
+                "OUTPUT.md has no row for `{field}` of {command:?}"
+            );
+        }
+    }
+}
